@@ -1,0 +1,241 @@
+"""Weights on disk → a network: safely, completely, or not at all.
+
+The public Mobile-Former release names its entries otherwise than `mfedge.nn` does. One table,
+`PUBLIC_NAMES`, says how; everything else is spelled the same in both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from mfedge.errors import CheckpointError
+from mfedge.nn import MobileFormer
+from mfedge.spec import Lite, MFDown
+
+WRAPPERS = ("state_dict_ema", "state_dict", "model")  # averaged weights first: they are the ones evaluated
+SHOWN = 10  # entries listed before "and N more"
+
+# Prefix in the public release → prefix here, for the whole network and within a block of each kind.
+# In the release `local_global` is Mobile→Former, `global_block` Former, `global_local` Mobile←Former.
+_BRIDGE = {
+    "local_global.q": "mobile_to_former.query",
+    "local_global.alpha.0": "mobile_to_former.gate.0",
+    "local_global.proj": "mobile_to_former.project",
+    "local_global.layer_norm": "mobile_to_former.norm",
+    "global_block.q": "former.query",
+    "global_block.channel_mlp": "former.project",
+    "global_block.layer_norm": "former.norm",
+    "global_block.ffn.0": "former.ffn.expand",
+    "global_block.ffn.2": "former.ffn.project",
+    "global_block.ffn_norm": "former.ffn.norm",
+    "global_local.k": "former_to_mobile.key",
+    "global_local.proj": "former_to_mobile.value",
+}
+PUBLIC_NAMES: dict[str, dict[str, str]] = {
+    "network": {
+        "stem.0": "stem.0.conv",
+        "stem.1": "stem.0.norm",
+        "local_global.q": "mobile_to_former.query",
+        "local_global.alpha.0": "mobile_to_former.gate.0",
+        "local_global.proj": "mobile_to_former.project",
+        "local_global.layer_norm": "mobile_to_former.norm",
+        "classifier.conv.1": "classifier.conv.conv",
+        "classifier.conv.2": "classifier.conv.norm",
+        "classifier.fc.0": "classifier.hidden",
+        "classifier.fc.1": "classifier.norm",
+        "classifier.classifier.1": "classifier.classify",
+    },
+    "bneck-lite": {
+        "conv.0": "mobile.depthwise.conv",
+        "conv.1": "mobile.depthwise.norm",
+        "conv.4": "mobile.project.conv",
+        "conv.5": "mobile.project.norm",
+    },
+    "mobile-former": {
+        **_BRIDGE,
+        "conv1.0": "mobile.expand.conv",
+        "conv1.1": "mobile.expand.norm",
+        "hyper1.hyper": "mobile.act1.hyper",
+        "conv2.0": "mobile.depthwise.conv",
+        "conv2.1": "mobile.depthwise.norm",
+        "hyper2.hyper": "mobile.act2.hyper",
+        "conv3.0": "mobile.project.conv",
+        "conv3.1": "mobile.project.norm",
+    },
+    "mobile-former-down": {
+        **_BRIDGE,
+        "conv1.0": "mobile.depthwise1.conv",
+        "conv1.1": "mobile.depthwise1.norm",
+        "hyper1.hyper": "mobile.act1.hyper",
+        "conv2.0": "mobile.project1.conv",
+        "conv2.1": "mobile.project1.norm",
+        "conv3.0": "mobile.depthwise2.conv",
+        "conv3.1": "mobile.depthwise2.norm",
+        "hyper3.hyper": "mobile.act2.hyper",
+        "conv4.0": "mobile.project2.conv",
+        "conv4.1": "mobile.project2.norm",
+    },
+}
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a checkpoint file into `network`, all of it or nothing.
+
+    Raises:
+        CheckpointError: the file is unsafe, unreadable, or does not fit; entries are named.
+    """
+    path = Path(path)
+    state = read_state_dict(path)
+    if isinstance(network, MobileFormer):
+        state = from_public_names(state, network)
+    _check_fit(network, state, path)
+    network.load_state_dict(state)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or torch file, unwrapped and without a `module.` prefix.
+
+    Nothing in the file is executed: torch files go through `weights_only`.
+
+    Raises:
+        CheckpointError: not readable that way, with the way out.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected a .safetensors or torch checkpoint")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if _is_torch_file(head):
+            content = _read_torch(path)
+        else:
+            content = safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: neither a safetensors nor a torch file ({error}); the download may be incomplete"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return _tensors(content, path)
+
+
+def from_public_names(state: dict[str, Tensor], network: MobileFormer) -> dict[str, Tensor]:
+    """Rename the public release's entries to ours; a state dict with our names passes unchanged."""
+    if "tokens.weight" not in state and not any(key.startswith(("features.", "local_global.")) for key in state):
+        return state
+    prefixes = dict(PUBLIC_NAMES["network"])
+    for i, block in enumerate(network.spec.blocks):
+        kind = "bneck-lite" if isinstance(block, Lite) else "mobile-former"
+        kind = "mobile-former-down" if isinstance(block, MFDown) else kind
+        prefixes |= {f"features.{i}.{public}": f"blocks.{i}.{ours}" for public, ours in PUBLIC_NAMES[kind].items()}
+    renamed = {}
+    for key, tensor in state.items():
+        if key == "tokens.weight":  # an embedding table (M, D); here with the batch axis it is broadcast along
+            renamed["tokens"] = tensor.unsqueeze(0)
+            continue
+        parts = key.split(".")
+        for length in range(len(parts), 0, -1):
+            prefix = ".".join(parts[:length])
+            if prefix in prefixes:
+                key = ".".join([prefixes[prefix], *parts[length:]])
+                break
+        renamed[key] = tensor
+    return renamed
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_torch_file(head: bytes) -> bool:
+    """A zip archive (torch ≥ 1.6) or a bare pickle (older); safetensors starts with a length and a brace."""
+    return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:9] != b"{")
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # An argparse.Namespace is plain attributes: the public release's files carry one beside the weights.
+            import argparse
+
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
+        raise CheckpointError(
+            f"{path}: holds more than tensors and plain data, and loading it could run code ({reason or 'refused'}); "
+            f"save the state dict alone: torch.save(model.state_dict(), ...), or as .safetensors, where you trust it"
+        ) from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: damaged torch file ({first}); the download may be incomplete") from None
+
+
+def _tensors(content: object, path: Path) -> dict[str, Tensor]:
+    """Unwrap `state_dict`, `state_dict_ema` or `model`, then strip `module.`."""
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(
+            f"{path}: expected a state dict, bare or under one of {', '.join(WRAPPERS)}; found {type(content).__name__}"
+        )
+    bad = [str(key) for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    if bad:
+        raise CheckpointError(
+            f"{path}: expected tensors only, bare or under one of {', '.join(WRAPPERS)}; "
+            f"found other values at {_listed(bad)}"
+        )
+    return {key.removeprefix("module."): tensor for key, tensor in content.items()}
+
+
+def _check_fit(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    expected = network.state_dict()
+    classes = [key for key in expected if key.startswith("classifier")][-1]  # the last Linear's bias
+    if classes in state and state[classes].shape != expected[classes].shape and state[classes].dim() == 1:
+        raise CheckpointError(
+            f"{path}: a classifier of {state[classes].shape[0]} classes, the network has {expected[classes].shape[0]}; "
+            f"pass --num-classes {state[classes].shape[0]}"
+        )
+    # Old checkpoints lack BatchNorm's step counters, which inference does not read.
+    counters = {key for key in expected if key.endswith("num_batches_tracked")}
+    missing = [key for key in expected if key not in state and key not in counters]
+    unexpected = [key for key in state if key not in expected]
+    misshapen = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    complaints = [
+        f"{len(entries)} {what}: {_listed(entries)}"
+        for what, entries in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+        if entries
+    ]
+    if complaints:
+        raise CheckpointError(f"{path}: does not fit {_name(network)}; nothing was loaded; " + "; ".join(complaints))
+    bad = [key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    if bad:
+        raise CheckpointError(f"{path}: not finite (NaN or infinity): {_listed(bad)}")
+    for key in counters - state.keys():
+        state[key] = expected[key]
+
+
+def _listed(entries: list[str]) -> str:
+    rest = f", and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return ", ".join(entries[:SHOWN]) + rest
+
+
+def _name(network: nn.Module) -> str:
+    return str(getattr(getattr(network, "spec", None), "name", type(network).__name__))

@@ -1,0 +1,22 @@
+"""The fused operators, one file each: a plain PyTorch reference, its registration, its gradient, its cost.
+
+`torch.ops.mfedge.*` is what the networks call and what a trace keeps as one node; each export
+format lowers that node its own way, and a native kernel can stand behind it. Importing this
+package registers them all.
+"""
+
+from mfedge.ops.dynamic_relu import dynamic_relu, dynamic_relu_reference
+from mfedge.ops.former_attention import former_attention, former_attention_reference
+from mfedge.ops.former_to_mobile import former_to_mobile, former_to_mobile_reference
+from mfedge.ops.mobile_to_former import mobile_to_former, mobile_to_former_reference
+
+__all__ = [
+    "dynamic_relu",
+    "dynamic_relu_reference",
+    "former_attention",
+    "former_attention_reference",
+    "former_to_mobile",
+    "former_to_mobile_reference",
+    "mobile_to_former",
+    "mobile_to_former_reference",
+]
