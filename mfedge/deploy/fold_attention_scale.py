@@ -1,0 +1,33 @@
+"""The 1/√d of an attention becomes part of the projection whose output it scales.
+
+    softmax(s · (Wz + b) Xᵀ) = softmax((sW z + sb) Xᵀ)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+
+from mfedge.deploy.graph import layer, new_linear, only_user
+
+# Which argument the scores are linear in and a Linear layer computes, and where the scale is.
+PROJECTED = {
+    torch.ops.mfedge.mobile_to_former.default: (1, 3),  # query
+    torch.ops.mfedge.former_to_mobile.default: (1, 4),  # key
+    torch.ops.mfedge.former_attention.default: (0, 3),  # query
+}
+
+
+def fold_attention_scales(graph: fx.GraphModule) -> None:
+    """Fold the scale of every fused attention whose query or key comes from a Linear layer of its own."""
+    for node in graph.graph.nodes:
+        if node.op != "call_function" or node.target not in PROJECTED:
+            continue
+        projected, scale = PROJECTED[node.target]
+        before = node.args[projected]
+        linear = layer(graph, before, nn.Linear)
+        if linear is None or only_user(before) is not node:
+            continue
+        factor = node.args[scale]
+        graph.set_submodule(str(before.target), new_linear(linear.weight * factor, linear.bias * factor))
+        node.update_arg(scale, 1.0)

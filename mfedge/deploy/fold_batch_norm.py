@@ -1,0 +1,26 @@
+"""BatchNorm behind a convolution or Linear layer becomes part of it.
+
+    γ (Wx + b - μ) / √(σ² + ε) + β  =  W'x + b',      W' = γ/√(σ² + ε) · W,  b' = γ/√(σ² + ε) · (b - μ) + β
+"""
+
+from __future__ import annotations
+
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from mfedge.deploy.graph import bypass, calls, layer, only_user, source
+
+
+def fold_batch_norms(graph: fx.GraphModule) -> None:
+    """Fold every BatchNorm that alone reads a convolution or a Linear layer."""
+    for node, norm in calls(graph, nn.modules.batchnorm._BatchNorm):
+        before = source(node)
+        if only_user(before) is not node:
+            continue
+        if (conv := layer(graph, before, nn.Conv2d)) is not None:
+            graph.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
+        elif (linear := layer(graph, before, nn.Linear)) is not None:
+            graph.set_submodule(str(before.target), fuse_linear_bn_eval(linear, norm))
+        else:
+            continue
+        bypass(graph, node, before)
