@@ -1,0 +1,1 @@
+"""Latency one can believe: suite → artifacts → sessions → rounds → samples → statistics → report, and the gate."""
