@@ -17,8 +17,9 @@ from mfedge.deploy.fold_batch_norm import fold_batch_norms
 from mfedge.deploy.fold_hard_sigmoid import fold_hard_sigmoids
 from mfedge.deploy.graph import drop_inert, to_graph
 from mfedge.deploy.merge_projections import merge_projections
-from mfedge.deploy.unroll_depthwise import unroll_depthwise
+from mfedge.deploy.name_operators import name_operators
 from mfedge.deploy.trace import trace
+from mfedge.deploy.unroll_depthwise import unroll_depthwise
 
 __all__ = ["deploy", "trace"]
 
@@ -32,6 +33,7 @@ REWRITES = (
     fold_constants,
     merge_projections,
     unroll_depthwise,
+    name_operators,
 )
 
 

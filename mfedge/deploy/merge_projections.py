@@ -40,8 +40,8 @@ def _tokens(node: fx.Node) -> fx.Node:
 
 
 def _merge(graph: fx.GraphModule, tokens: fx.Node, group: list[tuple[fx.Node, nn.Linear]]) -> None:
-    first = group[0][0]
-    name = f"{str(first.target).rpartition('.')[0]}.merged_{str(first.target).rpartition('.')[2]}"
+    owner = tokens if tokens.op == "call_module" else group[0][0]  # the layer norm that made the tokens
+    name = f"{str(owner.target).rpartition('.')[0]}.projections"
     weight = torch.cat([linear.weight for _, linear in group])
     bias = torch.cat([linear.bias for _, linear in group])
     graph.add_submodule(name, new_linear(weight, bias))

@@ -48,6 +48,7 @@ class Lowering(Generic[Value]):
     def __init__(self, program: ExportedProgram) -> None:
         self.program = program
         self.node: fx.Node = next(iter(program.graph.nodes))
+        self.scope = ""  # the module that the node being lowered came from
 
     def input(self, name: str, shape: tuple[int | None, ...]) -> Value:
         """The network's input; `shape` is (1, 3, H, W), None where it is dynamic."""
@@ -68,6 +69,7 @@ class Lowering(Generic[Value]):
         values: dict[fx.Node, Any] = {}
         for node in self.program.graph.nodes:
             self.node = node
+            self.scope = module_path(node) or self.scope
             if node.op == "placeholder":
                 spec = signature[node.name]
                 if spec.kind is InputKind.USER_INPUT:
@@ -93,15 +95,19 @@ def static_shape(node: fx.Node) -> tuple[int | None, ...]:
     return tuple(size if isinstance(size, int) else None for size in node.meta["val"].shape)
 
 
+def module_path(node: fx.Node) -> str:
+    """The dotted path of the module a node was traced in; "" at the top."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
 def unsupported(node: fx.Node, format_name: str) -> UnsupportedError:
     """The error for an operator without a rule."""
     from mfedge.exporters import lowerings
 
-    stack = node.meta.get("nn_module_stack") or {}
-    module = [path for path, _ in stack.values()][-1] if stack else ""
     known = [name for name, lowering in lowerings().items() if node.target in lowering.rules]
     name = node.target if isinstance(node.target, str) else getattr(node.target, "name", lambda: str(node.target))()
     return UnsupportedError(
-        f"{format_name}: cannot lower operator {name} of module {module or '(the network itself)'}; "
+        f"{format_name}: cannot lower operator {name} of module {module_path(node) or '(the network itself)'}; "
         f"formats that can: {', '.join(known) or 'none'}"
     )
