@@ -193,6 +193,26 @@ def pinned(cpu: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@contextmanager
+def avoiding(cpu: int | None) -> Iterator[None]:
+    """This thread on any CPU but the one being measured, if there is another."""
+    before = affinity()
+    others = before - {cpu}
+    if cpu is None or not others or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    try:
+        os.sched_setaffinity(0, others)
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def default_cpu() -> int | None:
+    """The last CPU this process may use, as the first ones serve most interrupts; None where nothing can be pinned."""
+    return max(affinity()) if hasattr(os, "sched_setaffinity") else None
+
+
 def _short(value: object) -> str:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 

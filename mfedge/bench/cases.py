@@ -1,0 +1,186 @@
+"""Which file is measured for a model × runtime × size: the only place where the bench meets the exporter.
+
+A model on the command line is a variant ("214m"), an artifact folder, or a bare .onnx, .xml or .tflite file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from mfedge.bench.sizes import Size
+from mfedge.errors import MissingRuntimeError, UsageError
+
+SUFFIXES = {  # of what a runtime loads, preferred first
+    "torch": (".toml",),
+    "onnxruntime": (".onnx",),
+    "openvino": (".xml",),
+    "litert": (".tflite",),
+    "tflite-runtime": (".tflite",),
+}
+DEFAULT_RUNTIMES = ("torch", "onnxruntime", "openvino", "litert")
+MODEL_SUFFIXES = (".onnx", ".xml", ".tflite")
+NORMALISED = {".onnx": b"BatchNormalization", ".xml": b'type="BatchNormInference"'}
+
+Exporter = Callable[[str, str, Sequence[Size]], Path]
+
+
+class Case(Struct, frozen=True):
+    """One cell of the measurement. `path` stays on this machine; only the file's name travels with the result."""
+
+    model: str
+    runtime: str
+    size: Size
+    path: str
+    sha256: str
+    bytes: int
+    batch_norms: int | None = None
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        return f"{self.model} in {self.runtime} at {self.size}"
+
+
+def export(variant: str, runtime: str, sizes: Sequence[Size]) -> Path:
+    """The variant as a file of the runtime, exported the ordinary way and cached by content.
+
+    Args:
+        variant: as `--variant` takes it.
+        runtime: one of SUFFIXES.
+        sizes: every size the file will be measured at.
+
+    Returns:
+        The artifact folder, or the model file in it.
+
+    Raises:
+        MissingRuntimeError: this installation has no exporter for that runtime.
+    """
+    if runtime == "torch":  # runs the network itself; its "file" is the variant's TOML
+        from mfedge.resources import folder
+        from mfedge.zoo import load_spec
+
+        return Path(variant) if variant.endswith(".toml") else folder("models") / f"{load_spec(variant).name}.toml"
+    try:
+        from mfedge.exporters.export import export_for_bench
+    except ImportError:
+        raise MissingRuntimeError(f"{variant} for {runtime}: no exporter; name an artifact folder instead") from None
+    return Path(export_for_bench(variant, runtime, sizes))
+
+
+def resolve(
+    models: Sequence[str], runtimes: Sequence[str] | None, sizes: Sequence[Size], exporter: Exporter = export
+) -> list[Case]:
+    """Every case, model by model, runtime by runtime, size by size.
+
+    Args:
+        models: variants, folders or files; two of one name are told apart by their folder.
+        runtimes: None takes all that are asked for by default and can read the model.
+
+    Raises:
+        UsageError: an unknown runtime, a path that is not there, or a model no runtime can read.
+    """
+    for runtime in runtimes or ():
+        if runtime not in SUFFIXES:
+            raise UsageError(f"--runtimes {runtime}: unknown; expected one of {', '.join(SUFFIXES)}")
+    cases = []
+    names = _names(models)
+    for model, name in zip(models, names, strict=True):
+        found = False
+        for runtime in runtimes or DEFAULT_RUNTIMES:
+            path = find(Path(model), runtime) if is_path(model) else find(exporter(model, runtime, sizes), runtime)
+            if path is None:
+                continue
+            found = True
+            digest, count = checksum(path)
+            norms = batch_norms(path)
+            cases += [Case(name, runtime, size, str(path.resolve()), digest, count, norms) for size in sizes]
+        if not found:
+            wanted = ", ".join(runtimes or DEFAULT_RUNTIMES)
+            raise UsageError(
+                f"{model}: expected a file that one of {wanted} reads, found none; choose other --runtimes"
+            )
+    return cases
+
+
+def is_path(model: str) -> bool:
+    """Whether it names a file or folder rather than a variant; a variant's own .toml is a variant."""
+    if model.endswith(".toml"):
+        return False
+    return "/" in model or model.endswith(MODEL_SUFFIXES) or Path(model).is_dir()
+
+
+def find(path: Path, runtime: str) -> Path | None:
+    """The file that `runtime` loads: the file itself, or the one in the artifact folder; None if there is none.
+
+    Raises:
+        UsageError: nothing is there, or a folder holds several files of that kind.
+    """
+    if path.is_file():
+        return path if path.suffix in SUFFIXES[runtime] else None
+    if not path.is_dir():
+        raise UsageError(
+            f"{path}: expected an artifact folder or a {', '.join(MODEL_SUFFIXES)} file, found nothing there"
+        )
+    for suffix in SUFFIXES[runtime]:
+        files = sorted(path.glob(f"*{suffix}"))
+        named = [file for file in files if file.stem == "model"] or files
+        if len(named) > 1:
+            raise UsageError(f"{path}: expected one {suffix} file, found {len(named)}; name one of them")
+        if named:
+            return named[0]
+    return None
+
+
+def checksum(path: Path) -> tuple[str, int]:
+    """SHA-256 and bytes of a model: the file, and what lies beside it under its name (.bin, .data)."""
+    digest, count = hashlib.sha256(), 0
+    for file in (path, *companions(path)):
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+                count += len(chunk)
+    return digest.hexdigest(), count
+
+
+def companions(path: Path) -> list[Path]:
+    """The weights a model keeps in files of their own."""
+    if path.suffix == ".xml":
+        return [file for file in (path.with_suffix(".bin"),) if file.is_file()]
+    return [file for file in (path.with_name(path.name + ".data"), path.with_suffix(".data")) if file.is_file()]
+
+
+def batch_norms(path: Path) -> int | None:
+    """BatchNorm operators left in the file; TFLite has none to leave, and of a traced program it is not known."""
+    if path.suffix == ".tflite":
+        return 0
+    if path.suffix not in NORMALISED:
+        return None
+    if path.suffix == ".onnx":
+        import onnx
+
+        graph = onnx.load(str(path), load_external_data=False).graph
+        return sum(1 for node in graph.node if node.op_type == "BatchNormalization")
+    return path.read_bytes().count(NORMALISED[path.suffix])
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """Short names: a variant's own, a folder's or file's; what is ambiguous keeps its folder's name before it."""
+    paths = [Path(model) for model in models]
+    short = [
+        (path.parent.name if path.stem == "model" and path.parent.name else path.stem if path.suffix else path.name)
+        if is_path(model)
+        else re.sub(r"^(\d+m)$", r"mobile-former-\1", path.stem)
+        for model, path in zip(models, paths, strict=True)
+    ]
+    names = [
+        f"{path.resolve().parent.name}-{name}" if short.count(name) > 1 else name
+        for name, path in zip(short, paths, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        return [f"{name}-{i + 1}" for i, name in enumerate(names)]
+    return names

@@ -1,0 +1,300 @@
+"""The measurement: every case of one size once a round, in a fresh random order, until the intervals are narrow enough.
+
+What happens to one case (it crashes, it takes two threads, memory runs out) is that case's result; the others
+go on. What has been measured when the time is up or somebody presses Ctrl-C is the result.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mfedge.bench import crossover, environment, statistics
+from mfedge.bench.cases import Case
+from mfedge.bench.driver import Worker, WorkerError
+from mfedge.bench.schema import SCHEMA, CaseResult, Load, Result, Status, Visit
+from mfedge.bench.schema import Protocol as Settings
+from mfedge.bench.sizes import Size
+from mfedge.bench.worker import LOADER
+
+LOADING = 4.0  # cost of a size beside its pixels, in inferences of 224×224: how the budget is shared out
+
+
+class Progress(Struct, frozen=True):
+    """What the live display shows; statistics of the size being measured."""
+
+    size: Size
+    index: int
+    sizes: int
+    round: int
+    doing: str
+    seconds_left: float
+    cases: tuple[CaseResult, ...]
+
+
+class Listener(Protocol):
+    """Who is told while it runs. Called between measurements only."""
+
+    def update(self, progress: Progress) -> None:
+        """Something was measured."""
+
+    def note(self, line: str) -> None:
+        """Something the user should read, once."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def update(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def note(self, line: str) -> None:
+        """Nothing."""
+
+
+class Record:
+    """A case's result while it grows."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.status: Status = "unmeasured"
+        self.message = ""
+        self.loads: list[Load] = []
+        self.visits: list[Visit] = []
+        self.known: dict[str, Any] = {}
+
+    def fail(self, error: WorkerError) -> None:
+        """Keep what was measured, and why there is no more."""
+        self.status, self.message = error.status, str(error)
+
+    def result(self, threads: int) -> CaseResult:
+        """As it is now."""
+        case = self.case
+        name = os.path.basename(case.path)
+        return CaseResult(
+            case.model, case.runtime, case.size, name, case.sha256, case.bytes, self.status, self.message,
+            batch_norms=case.batch_norms, threads_asked=threads, loads=tuple(self.loads), visits=tuple(self.visits),
+            **self.known,
+        )  # fmt: skip
+
+
+class Run:
+    """One measurement of cases under a protocol."""
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        settings: Settings,
+        reference: str | None,
+        title: str = "bench",
+        listener: Listener | None = None,
+        checkpoint: Callable[[Result], None] | None = None,
+        loader: str = LOADER,
+    ) -> None:
+        self.settings = settings
+        self.reference = reference
+        self._title, self._loader = title, loader
+        self._listener: Listener = listener or Silent()
+        self._checkpoint = checkpoint
+        self._records = {(case.model, case.runtime, case.size): Record(case) for case in cases}
+        self._order = random.Random(settings.seed)
+        self._between: list[environment.Moment] = []
+        self._start = self._deadline = 0.0
+        self._imprecise = False
+
+    def execute(self, refine: bool = False) -> Result:
+        """Measure everything the budget allows; Ctrl-C and SIGTERM end it with what there is.
+
+        Args:
+            refine: then bisect for the crossover of every runtime, as long as time is left.
+        """
+        cpu = self.settings.cpu
+        started, self._start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+        self._deadline = self._start + self.settings.budget_seconds
+        machine, before = environment.capture(cpu), environment.moment(cpu)
+
+        def so_far(ended: str) -> Result:
+            cases = tuple(record.result(self.settings.threads) for record in self._records.values())
+            complete = ended != INTERRUPTED and all(case.status != "unmeasured" for case in cases)
+            return Result(
+                SCHEMA, self._title, started, time.monotonic() - self._start, self.reference, self.settings,
+                machine, before, environment.moment(cpu), complete, ended, cases, tuple(self._between),
+            )  # fmt: skip
+
+        ended = ""
+        try:
+            with terminate_as_interrupt():
+                sizes = sorted({size for _, _, size in self._records}, key=lambda size: (size.pixels, size))
+                for index, size in enumerate(sizes):
+                    if self._left() <= 0:
+                        break
+                    end = time.monotonic() + self._left() * weight(size) / sum(map(weight, sizes[index:]))
+                    self._size(size, index, len(sizes), end)
+                    self._between.append(environment.moment(cpu))
+                    if self._checkpoint:
+                        self._checkpoint(so_far("still running"))
+                if refine:
+                    self._refine()
+                ended = OUT_OF_TIME if self._imprecise or self._left() <= 0 else PRECISE
+        except KeyboardInterrupt:
+            ended = INTERRUPTED
+        return so_far(ended)
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _size(self, size: Size, index: int, sizes: int, end: float) -> None:
+        """All rounds of one size, each process of a case in turn."""
+        records = [record for (_, _, other), record in self._records.items() if other == size]
+        for process in range(self.settings.processes):
+            slice_end = time.monotonic() + (end - time.monotonic()) / (self.settings.processes - process)
+            alive = [record for record in records if record.status in ("unmeasured", "ok")]
+            workers: dict[int, Worker] = {}
+
+            def tell(round_: int, doing: str) -> None:
+                results = tuple(record.result(self.settings.threads) for record in records)
+                self._listener.update(Progress(size, index, sizes, round_, doing, max(0.0, self._left()), results))
+
+            try:
+                for record in alive:
+                    workers[id(record)] = Worker(record.case, self.settings, self._loader)
+                for record in alive:
+                    tell(0, f"loading {record.case.label}")
+                    self._load(record, workers)
+                with environment.avoiding(self.settings.cpu):
+                    self._rounds(alive, workers, process, slice_end, tell)
+                for record in alive:
+                    if worker := workers.get(id(record)):
+                        record.loads[-1] = worker.state(record.loads[-1].base_rss_bytes)
+            finally:
+                for worker in workers.values():
+                    worker.close()
+
+    def _load(self, record: Record, workers: dict[int, Worker]) -> None:
+        worker = workers[id(record)]
+        try:
+            record.loads.append(worker.load())
+        except WorkerError as error:
+            self._drop(record, workers, error)
+        if worker.loaded:
+            loaded = worker.loaded
+            record.known = {
+                "version": loaded.version, "execution": loaded.execution, "input_shape": loaded.input_shape
+            }  # fmt: skip
+
+    def _rounds(
+        self,
+        records: Sequence[Record],
+        workers: dict[int, Worker],
+        process: int,
+        end: float,
+        tell: Callable[[int, str], None],
+    ) -> None:
+        for index in range(self.settings.max_rounds):
+            order = [record for record in records if id(record) in workers]
+            self._order.shuffle(order)
+            for position, record in enumerate(order):
+                try:
+                    seconds = workers[id(record)].visit()
+                    record.visits.append(Visit(process, index, position, seconds))
+                    record.status = "ok"
+                    workers[id(record)].check_threads()
+                except WorkerError as error:
+                    self._drop(record, workers, error)
+            tell(index + 1, "measuring")
+            late, enough = time.monotonic() > end, index + 1 >= self.settings.min_rounds
+            if not order or self._left() <= 0 or (late and enough):
+                self._imprecise = self._imprecise or bool(order)
+                return
+            if enough and self._precise(records):
+                return
+
+    def _drop(self, record: Record, workers: dict[int, Worker], error: WorkerError) -> None:
+        """End the case, keep the others."""
+        record.fail(error)
+        workers.pop(id(record)).close()
+        self._listener.note(f"{record.case.label}: {error}")
+
+    def _precise(self, records: Sequence[Record]) -> bool:
+        """Whether every ratio's interval (or, without a reference, every median's) is as narrow as asked."""
+        results = [record.result(1) for record in records if record.status == "ok"]
+        for case in results:
+            reference = next((r for r in results if r.model == self.reference and r.runtime == case.runtime), None)
+            if reference is None or reference is case:
+                if self.reference is not None:
+                    continue
+                groups = case.groups
+            else:
+                groups = statistics.log_ratios(case.rounds, reference.rounds)
+            found = statistics.interval(groups, self.settings.level)
+            relative = found if found is None or self.reference is None else found.exp()
+            if relative is None or relative.width > self.settings.precision:
+                return False
+        return True
+
+    def _refine(self) -> None:
+        """Bisect between the sizes around each runtime's crossover."""
+        if self.reference is None:
+            return
+        while self._left() > 0:
+            wanted: dict[Size, list[Record]] = {}
+            for model, runtime in {(model, runtime) for model, runtime, _ in self._records if model != self.reference}:
+                side = crossover.bisect(self._ratios(model, runtime))
+                if side is None:
+                    continue
+                for name in (model, self.reference):
+                    template = next(r.case for (m, rt, _), r in self._records.items() if (m, rt) == (name, runtime))
+                    record = Record(replace(template, size=Size(side, side)))
+                    if self._records.setdefault((name, runtime, Size(side, side)), record) is record:
+                        wanted.setdefault(Size(side, side), []).append(record)
+            if not wanted:
+                return
+            for index, size in enumerate(wanted):
+                self._size(size, index, len(wanted), time.monotonic() + self._left() / 4 / (len(wanted) - index))
+                self._between.append(environment.moment(self.settings.cpu))
+
+    def _ratios(self, model: str, runtime: str) -> dict[float, list[list[float]]]:
+        """side → grouped log ratios to the reference."""
+        found = {}
+        for (name, other, size), record in self._records.items():
+            reference = self._records.get((str(self.reference), runtime, size))
+            if (name, other) == (model, runtime) and reference and record.status == reference.status == "ok":
+                found[size.side] = statistics.log_ratios(record.result(1).rounds, reference.result(1).rounds)
+        return found
+
+
+INTERRUPTED = "interrupted; what had been measured is kept"
+OUT_OF_TIME = "the time budget was used up before every interval was as narrow as asked"
+PRECISE = "every interval is as narrow as asked, or has all its rounds"
+
+
+def weight(size: Size) -> float:
+    """A size's share of the budget."""
+    return LOADING + size.pixels / 224**2
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does, in the main thread."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
