@@ -1,0 +1,110 @@
+"""Image files → network input: decoded safely, resized, cropped, normalised."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from msgspec import Meta, Struct
+from PIL import Image, ImageOps
+
+from mfedge.errors import InputError
+from mfedge.runtimes.base import Array
+
+MAX_PIXELS = 100_000_000  # a 100-megapixel photograph; more is a decompression bomb or a mistake
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a photograph becomes a network's input; travels in every manifest.
+
+    Resized so that H×W is the centre `crop` of it, cropped, scaled to [0, 1], normalised per channel.
+    """
+
+    crop: Fraction = 0.875
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet, RGB
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+def load_image(path: Path) -> Image.Image:
+    """Decode an image file to RGB, turned as its EXIF orientation says.
+
+    Greyscale, palette, CMYK and 16-bit images are converted; transparent pixels lie on white; of an
+    animation it is the first frame.
+
+    Raises:
+        InputError: no such file, not an image, truncated, or larger than 100 megapixels.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a photograph (JPEG, PNG, WebP, …)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                if file.width * file.height > MAX_PIXELS:
+                    raise InputError(
+                        f"{path}: {file.width}x{file.height} pixels; expected at most {MAX_PIXELS // 1_000_000} megapixels"
+                    )
+                return _to_rgb(ImageOps.exif_transpose(file))
+    except InputError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{path}: not an image of a known kind") from None
+    except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError, Image.DecompressionBombError) as error:
+        # What Pillow's decoders raise for damaged files.
+        raise InputError(f"{path}: a damaged or incomplete image: {error}") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I;16", "I", "F")):
+        values = np.asarray(image).astype(np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def preprocess(image: Image.Image, height: int, width: int, how: Preprocessing) -> Array:
+    """An RGB image as network input.
+
+    Args:
+        image: of any size.
+        height: of the input, pixels.
+        width: as `height`.
+        how: crop, interpolation and normalisation.
+
+    Returns:
+        (1, 3, height, width) float32.
+    """
+    # An extreme panorama would be enlarged far beyond memory: its centre has to do.
+    image = _limit_aspect(image, height, width)
+    # The smallest resize that keeps the aspect ratio and covers the input enlarged by 1/crop.
+    scale = max(height / how.crop / image.height, width / how.crop / image.width)
+    size = max(width, math.floor(image.width * scale + 0.5)), max(height, math.floor(image.height * scale + 0.5))
+    resampling = Image.Resampling.BICUBIC if how.interpolation == "bicubic" else Image.Resampling.BILINEAR
+    resized = image.resize(size, resampling)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    pixels = np.asarray(resized.crop((left, top, left + width, top + height)), np.float32) / np.float32(255)
+    normalised = (pixels - np.array(how.mean, np.float32)) / np.array(how.std, np.float32)
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
+
+
+def _limit_aspect(image: Image.Image, height: int, width: int, limit: float = 8.0) -> Image.Image:
+    """The centre of an image whose aspect ratio is more than `limit` times the input's."""
+    ratio = (image.width / image.height) / (width / height)
+    if ratio > limit:
+        keep = max(1, round(image.width * limit / ratio))
+        left = (image.width - keep) // 2
+        return image.crop((left, 0, left + keep, image.height))
+    if ratio < 1 / limit:
+        keep = max(1, round(image.height * limit * ratio))
+        top = (image.height - keep) // 2
+        return image.crop((0, top, image.width, top + keep))
+    return image
