@@ -1,0 +1,5 @@
+"""`python -m mfedge` is `mfedge`."""
+
+from mfedge.cli.main import main
+
+main()

@@ -1,0 +1,79 @@
+"""`mfedge export`: a variant into proven artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mfedge.cli import console
+from mfedge.cli.options import Json, NumClasses, Set, Variant, WeightsFile, parse_size
+
+
+def register(app: typer.Typer) -> None:
+    app.command("export")(export)
+
+
+def export(
+    variant: Variant,
+    formats: Annotated[
+        list[str], typer.Option("--format", help="onnx, openvino or tflite; give it again for several.")
+    ] = [],  # noqa: B006  # typer reads the default and never changes it
+    size: Annotated[
+        str | None, typer.Option("--size", help='"224", "224x320" (height x width) or "dynamic". Default 224.')
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp32, or fp16: weights stored as half. Default fp32.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="A file of export/ that fixes format, size and precision.")
+    ] = None,
+    weights: WeightsFile = None,
+    num_classes: NumClasses = 1000,
+    output: Annotated[Path, typer.Option("--output", help="The folder the artifact folders go into.")] = Path("artifacts"),
+    overrides: Set = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """Export a network to ONNX, OpenVINO IR or TFLite, each file proven equal to PyTorch before it exists."""
+    from mfedge.exporters.targets import load_target
+    from mfedge.zoo import load_spec
+
+    plan = load_target(target, formats, size, precision)
+    spec = load_spec(variant, overrides)
+    size_in_pixels = parse_size(plan.size)
+    if weights is None:
+        console.note(console.RANDOM_WEIGHTS)
+
+    with console.progress() as progress:
+        progress("loading PyTorch")
+        from mfedge.exporters import manifest
+        from mfedge.exporters.export import Request, parse_formats
+        from mfedge.exporters.export import export as run
+
+        request = Request(spec, parse_formats(plan.formats), size_in_pixels, plan.precision, weights, num_classes)
+        folders = run(request, output, progress)
+
+    results = []
+    for folder in folders:
+        written = manifest.read(folder)
+        results.append(
+            {
+                "artifact": str(folder),
+                "model": str(folder / written.model),
+                "bytes": sum(path.stat().st_size for path in folder.glob("model.*")),
+                "operators": sum(written.operators.values()),
+                "max_relative_error": max(case.max_relative for case in written.parity.cases),
+                "bound": written.parity.bound,
+                "runtime": f"{written.parity.runtime} {written.parity.runtime_version}",
+                "random_weights": written.weights.random,
+            }
+        )
+    if json:
+        console.print_json(results)
+        return
+    for result in results:
+        print(
+            f"{result['artifact']}: {result['bytes'] / 1e6:.1f} MB, {result['operators']} operators, within "
+            f"{result['max_relative_error']:.1e} of PyTorch in {result['runtime']} (bound {result['bound']:g})"
+        )

@@ -1,0 +1,61 @@
+"""`mfedge`: registers every command and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from mfedge.errors import MfedgeError
+
+COMMANDS = ("export", "verify", "predict", "doctor")
+
+app = typer.Typer(
+    name="mfedge",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Mobile-Former on phones and small CPUs: exact networks, proven exports, believable latency.",
+    epilog=(
+        "Exit codes: 0 done, 1 regression, 2 usage, 3 inconclusive, 4 environment, 5 parity, 6 damaged artifact, "
+        "7 unsupported operator, 8 checkpoint, 9 input file, 10 storage, 130 interrupted."
+    ),
+)
+for command in COMMANDS:
+    importlib.import_module(f"mfedge.cli.{command}").register(app)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """Mobile-Former on phones and small CPUs: exact networks, proven exports, believable latency."""
+    if version:
+        from mfedge import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    del context
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except MfedgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, BrokenPipeError):
+        sys.exit(130)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM unwinds like Ctrl-C, so that what is half done is removed."""
+    raise SystemExit(128 + signum)

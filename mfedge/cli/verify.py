@@ -1,0 +1,36 @@
+"""`mfedge verify`: is an artifact still what was exported?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mfedge.cli import console
+from mfedge.cli.options import Json
+
+
+def register(app: typer.Typer) -> None:
+    app.command("verify")(verify)
+
+
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="An artifact folder.")],
+    json: Json = False,
+) -> None:
+    """Check an artifact's sums and structure, and replay its parity from regenerated inputs."""
+    with console.progress() as progress:
+        from mfedge.exporters.export import verify as run
+
+        result = run(artifact, progress)
+    if result["random_weights"]:
+        console.note("warning: this artifact holds random weights; never ship it")
+    if json:
+        console.print_json(result)
+        return
+    print(
+        f"{result['artifact']}: {result['files']} files sound, {result['operators']} operators, "
+        f"{result['cases']} parity cases within {result['max_relative']:.1e} "
+        f"(bound {result['bound']:g}) in {result['runtime']}"
+    )
