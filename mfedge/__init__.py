@@ -36,7 +36,9 @@ def create_model(
     from mfedge.checkpoint import load_weights
     from mfedge.zoo import build, load_spec
 
-    network = build(load_spec(variant, [f"{field}={json.dumps(value)}" for field, value in overrides.items()]), num_classes)
+    network = build(
+        load_spec(variant, [f"{field}={json.dumps(value)}" for field, value in overrides.items()]), num_classes
+    )
     if weights is not None:
         load_weights(network, weights)
     return network

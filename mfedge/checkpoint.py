@@ -114,10 +114,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             head = file.read(16)
-        if _is_torch_file(head):
-            content = _read_torch(path)
-        else:
-            content = safetensors.torch.load_file(path)
+        content = _read_torch(path) if _is_torch_file(head) else safetensors.torch.load_file(path)
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: neither a safetensors nor a torch file ({error}); the download may be incomplete"
@@ -177,7 +174,16 @@ def _read_torch(path: Path) -> object:
             f"{path}: holds more than tensors and plain data, and loading it could run code ({reason or 'refused'}); "
             f"save the state dict alone: torch.save(model.state_dict(), ...), or as .safetensors, where you trust it"
         ) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged torch file ({first}); the download may be incomplete") from None
 

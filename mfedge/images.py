@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mfedge.errors import InputError
 from mfedge.runtimes.base import Array
@@ -46,15 +46,22 @@ def load_image(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 if file.width * file.height > MAX_PIXELS:
-                    raise InputError(
-                        f"{path}: {file.width}x{file.height} pixels; expected at most {MAX_PIXELS // 1_000_000} megapixels"
-                    )
+                    raise InputError(f"{path}: {file.width}x{file.height}; expected at most {MAX_PIXELS:,} pixels")
                 return _to_rgb(ImageOps.exif_transpose(file))
     except InputError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise InputError(f"{path}: not an image of a known kind") from None
-    except (OSError, ValueError, SyntaxError, EOFError, ArithmeticError, LookupError, TypeError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        Image.DecompressionBombError,
+    ) as error:
         # What Pillow's decoders raise for damaged files.
         raise InputError(f"{path}: a damaged or incomplete image: {error}") from None
 

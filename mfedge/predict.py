@@ -59,7 +59,5 @@ def classify(folder: Path, photo: Path, top: int = 5, runtime: str | None = None
         height=height,
         width=width,
         random_weights=written.weights.random,
-        classes=tuple(
-            Guess(int(i), labels[i] if labels else f"class {i}", float(probabilities[i])) for i in order
-        ),
+        classes=tuple(Guess(int(i), labels[i] if labels else f"class {i}", float(probabilities[i])) for i in order),
     )

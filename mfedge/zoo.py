@@ -47,7 +47,7 @@ def load_spec(variant: str, overrides: Sequence[str] = ()) -> Spec:
         _override(data, override)
     data.setdefault("name", path.stem)
     try:
-        spec = msgspec.convert(data, Spec)
+        spec: Spec = msgspec.convert(data, Spec)
         spec.check()
     except msgspec.ValidationError as error:
         raise UsageError(f"variant {variant}: {_explain(error, data)}") from None
@@ -80,7 +80,7 @@ def random_weights(network: nn.Module, seed: int = SEED) -> nn.Module:
     would still seem to agree with it.
     """
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -89,12 +89,14 @@ def random_weights(network: nn.Module, seed: int = SEED) -> nn.Module:
                 fan_in = module.weight[0].numel()
                 module.weight.normal_(0, fan_in**-0.5, generator=generator)
             elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                assert module.running_mean is not None and module.running_var is not None
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.running_mean.normal_(0, 0.1, generator=generator)
                 module.running_var.uniform_(0.75, 1.25, generator=generator)
                 module.weight.uniform_(0.75, 1.25, generator=generator)
-            if getattr(module, "bias", None) is not None:
-                module.bias.normal_(0, 0.1, generator=generator)
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, Tensor):
+                bias.normal_(0, 0.1, generator=generator)
     return network
 
 
@@ -170,7 +172,7 @@ def _allowed_fields(path: str, data: dict[str, Any]) -> str:
 
     if path.startswith("blocks"):
         if data.get("family") == "mobilenet-v3":
-            kinds: tuple[type, ...] = (spec.Bneck,)
+            kinds: tuple[type[msgspec.Struct], ...] = (spec.Bneck,)
         else:
             index = int(re.findall(r"\d+", path)[0])
             kind = data["blocks"][index].get("kind")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,9 @@ def export(
     ] = None,
     weights: WeightsFile = None,
     num_classes: NumClasses = 1000,
-    output: Annotated[Path, typer.Option("--output", help="The folder the artifact folders go into.")] = Path("artifacts"),
+    output: Annotated[Path, typer.Option("--output", help="The folder the artifact folders go into.")] = Path(
+        "artifacts"
+    ),
     overrides: Set = [],  # noqa: B006
     json: Json = False,
 ) -> None:
@@ -54,7 +56,7 @@ def export(
         request = Request(spec, parse_formats(plan.formats), size_in_pixels, plan.precision, weights, num_classes)
         folders = run(request, output, progress)
 
-    results = []
+    results: list[dict[str, Any]] = []
     for folder in folders:
         written = manifest.read(folder)
         results.append(

@@ -1,9 +1,11 @@
 """The 1/√d of an attention becomes part of the projection whose output it scales.
 
-    softmax(s · (Wz + b) Xᵀ) = softmax((sW z + sb) Xᵀ)
+softmax(s · (Wz + b) Xᵀ) = softmax((sW z + sb) Xᵀ)
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -20,14 +22,14 @@ PROJECTED = {
 
 def fold_attention_scales(graph: fx.GraphModule) -> None:
     """Fold the scale of every fused attention whose query or key comes from a Linear layer of its own."""
-    for node in graph.graph.nodes:
-        if node.op != "call_function" or node.target not in PROJECTED:
+    nodes: list[Any] = list(graph.graph.nodes)  # fx types an argument as any of fifteen kinds
+    for node in nodes:
+        if node.target not in PROJECTED:
             continue
         projected, scale = PROJECTED[node.target]
-        before = node.args[projected]
+        before, factor = node.args[projected], node.args[scale]
         linear = layer(graph, before, nn.Linear)
-        if linear is None or only_user(before) is not node:
+        if linear is None or only_user(before) != node:
             continue
-        factor = node.args[scale]
         graph.set_submodule(str(before.target), new_linear(linear.weight * factor, linear.bias * factor))
-        node.update_arg(scale, 1.0)
+        node.args = (*node.args[:scale], 1.0, *node.args[scale + 1 :])

@@ -1,6 +1,6 @@
 """BatchNorm behind a convolution or Linear layer becomes part of it.
 
-    γ (Wx + b - μ) / √(σ² + ε) + β  =  W'x + b',      W' = γ/√(σ² + ε) · W,  b' = γ/√(σ² + ε) · (b - μ) + β
+γ (Wx + b - μ) / √(σ² + ε) + β  =  W'x + b',      W' = γ/√(σ² + ε) · W,  b' = γ/√(σ² + ε) · (b - μ) + β
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The hard-sigmoids of Mobile→Former's gate and of the dynamic ReLU become a clip behind a scaled Linear layer.
 
-    hard-sigmoid(u) = clip(u/6 + 1/2, 0, 1), so
-    gate:    2 · hard-sigmoid(Wx + b)          = clip(W/3 x + (b/3 + 1),  0, 2)
-    slopes:  2 · (hard-sigmoid(Wx + b) - 1/2)  = clip(W/3 x +  b/3,      -1, 1)
+hard-sigmoid(u) = clip(u/6 + 1/2, 0, 1), so
+gate:    2 · hard-sigmoid(Wx + b)          = clip(W/3 x + (b/3 + 1),  0, 2)
+slopes:  2 · (hard-sigmoid(Wx + b) - 1/2)  = clip(W/3 x +  b/3,      -1, 1)
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def unroll_depthwise(graph: fx.GraphModule) -> None:
             conv.padding,  # type: ignore[arg-type]
             groups=conv.out_channels,
         ).eval()
-        assert unrolled.bias is not None and conv.bias is not None, "BatchNorm was folded before"
+        assert unrolled.bias is not None
+        assert conv.bias is not None, "BatchNorm was folded before"
         unrolled.weight.copy_(conv.weight[order])
         unrolled.bias.copy_(conv.bias[order])
         graph.set_submodule(str(node.target), unrolled)

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from mfedge import __version__, runtimes
 from mfedge.checkpoint import load_weights, sha256
 from mfedge.deploy import deploy, trace
-from mfedge.errors import ParityError, UsageError
+from mfedge.errors import ArtifactError, ParityError, UsageError
 from mfedge.exporters import artifact, parity
 from mfedge.exporters.labels import labels_for
 from mfedge.exporters.manifest import FILE, SCHEMA, Manifest, TensorInfo, Weights, encode
@@ -204,7 +204,7 @@ def verify(folder: Path, progress: Progress = lambda _: None) -> dict[str, Any]:
     model = folder / manifest.model
     operators = count_operators(model)
     if operators != manifest.operators:
-        raise artifact.ArtifactError(f"{model}: its operators are not those of the manifest; export it again")
+        raise ArtifactError(f"{model}: its operators are not those of the manifest; export it again")
     progress("replaying parity")
     again = parity.replay(folder, runtimes.load(model), manifest.parity, manifest.preprocessing)
     return {

@@ -242,6 +242,30 @@ def select(g: OnnxLowering, x: ir.Value, dim: int, index: int) -> ir.Value:
     return g.op("Slice", x, *bounds)
 
 
+@RULES(aten.flatten.using_ints)
+def flatten(g: OnnxLowering, x: ir.Value, start_dim: int = 0, end_dim: int = -1) -> ir.Value:
+    """x.flatten(2): a map as its (C, HW) matrix, for a position-mixing MLP."""
+    if (start_dim, end_dim, len(g.shape(0))) != (2, -1, 4):
+        raise UnsupportedError(f"onnx: flatten from dimension {start_dim} in {g.scope}; expected a map's pixels")
+    return g.reshape(x, g.shape(0)[1], -1)
+
+
+@RULES(aten.transpose.int)
+def transpose(g: OnnxLowering, x: ir.Value, dim0: int, dim1: int) -> ir.Value:
+    """(1, C, M) → (1, M, C), of the matrices they are written as."""
+    if sorted((dim0 % 3, dim1 % 3)) != [1, 2] or len(g.shape(0)) != 3:
+        raise UnsupportedError(f"onnx: transpose of dimensions {dim0} and {dim1} in {g.scope}; expected a token matrix")
+    return g.op("Transpose", x, perm=[1, 0])
+
+
+@RULES(aten.reshape.default, aten.view.default)
+def to_map(g: OnnxLowering, x: ir.Value, shape: Any) -> ir.Value:
+    """A (C, HW) matrix back to its map (1, C, H, W), of a size that was traced."""
+    if len(shape) != 4 or not all(isinstance(size, int) for size in shape):
+        raise UnsupportedError(f"onnx: reshape to {list(shape)} in {g.scope}; expected a map of fixed size")
+    return g.reshape(x, *shape)
+
+
 @RULES(aten.split_with_sizes.default)
 def split(g: OnnxLowering, x: ir.Value, sizes: list[int], dim: int = 0) -> list[ir.Value]:
     parts = g.tape.op_multi_out(

@@ -209,6 +209,30 @@ def select(g: OpenvinoLowering, x: Value, dim: int, index: int) -> Value:
     return ops.slice(x, g.ints(index), g.ints(index + 1), g.ints(1), g.ints(0), name=g.name("Slice"))
 
 
+@RULES(aten.flatten.using_ints)
+def flatten(g: OpenvinoLowering, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+    """x.flatten(2): a map as its (C, HW) matrix, for a position-mixing MLP."""
+    if (start_dim, end_dim, len(g.shape(0))) != (2, -1, 4):
+        raise UnsupportedError(f"openvino: flatten from dimension {start_dim} in {g.scope}; expected a map's pixels")
+    return g.reshape(x, g.shape(0)[1], -1)
+
+
+@RULES(aten.transpose.int)
+def transpose(g: OpenvinoLowering, x: Value, dim0: int, dim1: int) -> Value:
+    """(1, C, M) → (1, M, C), of the matrices they are written as."""
+    if sorted((dim0 % 3, dim1 % 3)) != [1, 2] or len(g.shape(0)) != 3:
+        raise UnsupportedError(f"openvino: transpose of {dim0} and {dim1} in {g.scope}; expected a token matrix")
+    return ops.transpose(x, g.ints(1, 0), name=g.name("Transpose"))
+
+
+@RULES(aten.reshape.default, aten.view.default)
+def to_map(g: OpenvinoLowering, x: Value, shape: Any) -> Value:
+    """A (C, HW) matrix back to its map (1, C, H, W), of a size that was traced."""
+    if len(shape) != 4 or not all(isinstance(size, int) for size in shape):
+        raise UnsupportedError(f"openvino: reshape to {list(shape)} in {g.scope}; expected a map of fixed size")
+    return g.reshape(x, *shape)
+
+
 @RULES(aten.split_with_sizes.default)
 def split(g: OpenvinoLowering, x: Value, sizes: list[int], dim: int = 0) -> list[Value]:
     node = ops.variadic_split(x, g.ints(-1), g.ints(*sizes), name=g.name("VariadicSplit"))
@@ -230,9 +254,7 @@ def mobile_to_former(g: OpenvinoLowering, features: Value, query: Value, heads: 
 
 
 @RULES(mfedge.former_to_mobile.default)
-def former_to_mobile(
-    g: OpenvinoLowering, features: Value, key: Value, value: Value, heads: int, scale: float
-) -> Value:
+def former_to_mobile(g: OpenvinoLowering, features: Value, key: Value, value: Value, heads: int, scale: float) -> Value:
     C, H, W = g.shape(0)[1:]
     M = g.shape(1)[1]
     pixels = g.reshape(features, heads, C // heads, -1)  # (N, C/N, HW)
