@@ -6,6 +6,7 @@ A model on the command line is a variant ("214m"), an artifact folder, or a bare
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,11 +23,12 @@ SUFFIXES = {  # of what a runtime loads, preferred first
     "litert": (".tflite",),
     "tflite-runtime": (".tflite",),
 }
+FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite", "tflite-runtime": "tflite"}
 DEFAULT_RUNTIMES = ("torch", "onnxruntime", "openvino", "litert")
 MODEL_SUFFIXES = (".onnx", ".xml", ".tflite")
 NORMALISED = {".onnx": b"BatchNormalization", ".xml": b'type="BatchNormInference"'}
 
-Exporter = Callable[[str, str, Sequence[Size]], Path]
+Exporter = Callable[[str, str], Path]
 
 
 class Case(Struct, frozen=True):
@@ -46,30 +48,63 @@ class Case(Struct, frozen=True):
         return f"{self.model} in {self.runtime} at {self.size}"
 
 
-def export(variant: str, runtime: str, sizes: Sequence[Size]) -> Path:
-    """The variant as a file of the runtime, exported the ordinary way and cached by content.
+def export(variant: str, runtime: str) -> Path:
+    """The variant as a file of the runtime, exported the ordinary way (random weights) and cached by content.
 
     Args:
         variant: as `--variant` takes it.
         runtime: one of SUFFIXES.
-        sizes: every size the file will be measured at.
 
     Returns:
-        The artifact folder, or the model file in it.
+        The artifact folder, or the model file. PyTorch runs the network itself: its file is the variant's TOML.
 
     Raises:
         MissingRuntimeError: this installation has no exporter for that runtime.
     """
-    if runtime == "torch":  # runs the network itself; its "file" is the variant's TOML
-        from mfedge.resources import folder
-        from mfedge.zoo import load_spec
+    from mfedge.resources import folder
+    from mfedge.zoo import load_spec
 
-        return Path(variant) if variant.endswith(".toml") else folder("models") / f"{load_spec(variant).name}.toml"
+    spec = load_spec(variant)
+    if runtime == "torch":
+        return Path(variant) if variant.endswith(".toml") else folder("models") / f"{spec.name}.toml"
+    from mfedge.exporters.export import Request, artifact_name
+    from mfedge.exporters.export import export as write
+
+    format_name = FORMATS[runtime]
+    fixed = getattr(spec, "mixing", "") == "position-mlp"
+    side = getattr(spec, "image_size", None) if fixed else None
+    request = Request(spec, (format_name,), None if side is None else (side, side))
+    cache = cache_folder() / _content(spec)
+    done = cache / artifact_name(request, format_name)
+    if (done / "manifest.json").is_file():
+        return done
     try:
-        from mfedge.exporters.export import export_for_bench
-    except ImportError:
-        raise MissingRuntimeError(f"{variant} for {runtime}: no exporter; name an artifact folder instead") from None
-    return Path(export_for_bench(variant, runtime, sizes))
+        return write(request, cache)[0]
+    except ModuleNotFoundError as error:
+        raise MissingRuntimeError(
+            f"{variant} for {runtime}: {error}; install it or leave it out of --runtimes"
+        ) from None
+
+
+def cache_folder() -> Path:
+    """Where exports of earlier runs are: MFEDGE_CACHE, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mfedge"
+    return Path(os.environ.get("MFEDGE_CACHE") or default) / "bench"
+
+
+def _content(spec: object) -> str:
+    """A name for everything an export depends on: the spec, this package's code, the versions of what it uses."""
+    import msgspec
+
+    from mfedge.bench.environment import LIBRARIES, distribution_version
+
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
+    for part in ("*.py", "nn/*.py", "deploy/*.py", "ops/**/*.py", "exporters/**/*.py"):
+        for file in sorted(package.glob(part)):
+            digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    digest.update(repr([(name, distribution_version(name)) for name in LIBRARIES]).encode())
+    return digest.hexdigest()[:20]
 
 
 def resolve(
@@ -92,7 +127,7 @@ def resolve(
     for model, name in zip(models, names, strict=True):
         found = False
         for runtime in runtimes or DEFAULT_RUNTIMES:
-            path = find(Path(model), runtime) if is_path(model) else find(exporter(model, runtime, sizes), runtime)
+            path = find(Path(model), runtime) if is_path(model) else find(exporter(model, runtime), runtime)
             if path is None:
                 continue
             found = True

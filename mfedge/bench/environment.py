@@ -121,7 +121,7 @@ def capture(cpu: int | None) -> Environment:
         cgroup_memory_bytes=_cgroup_memory(),
         python=platform.python_version(),
         mfedge=__version__,
-        libraries={name: version for name in LIBRARIES if (version := _version(name))},
+        libraries={name: version for name in LIBRARIES if (version := distribution_version(name))},
     )
 
 
@@ -239,7 +239,8 @@ def _clock(cpu: int | None) -> float | None:
     return None
 
 
-def _version(distribution: str) -> str | None:
+def distribution_version(distribution: str) -> str | None:
+    """Of an installed package, or None."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

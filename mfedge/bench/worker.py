@@ -64,7 +64,7 @@ class Bench:
         return messages.Loaded(
             load_seconds=loaded - start,
             first_seconds=first - prepared,
-            version=known.version,
+            version=str(known.version),  # PyTorch's is a subclass
             execution=known.execution,
             input_shape=tuple(known.input_shape),
             threads=known.threads,

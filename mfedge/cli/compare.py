@@ -1,0 +1,49 @@
+"""`mfedge compare`: two stored results of one environment, or their ratios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mfedge.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    app.command("compare")(compare)
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(help="A stored result.")],
+    new: Annotated[Path, typer.Argument(help="Another one.")],
+    ratios_only: Annotated[
+        bool, typer.Option("--ratios-only", help="Compare ratios to the reference of the same run, on any host.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Put two results side by side. Exit code 1 if a case is slower, 4 if the environments differ."""
+    import msgspec
+
+    from mfedge.bench.compare import compare as lines_of
+    from mfedge.bench.quantities import milliseconds
+    from mfedge.bench.schema import read
+
+    lines = lines_of(read(old), read(new), ratios_only)
+    if json:
+        console.print_json([{**msgspec.to_builtins(line), "change": line.change} for line in lines])
+    else:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        unit = "ratio" if ratios_only else "ms"
+        table = Table("size px", "runtime", "model", f"old {unit}", f"new {unit}", "change", "", box=box.SIMPLE_HEAD)
+        for line in lines:
+            old_new = [f"{v.estimate:.2f} ({v.low:.2f} – {v.high:.2f})" if ratios_only else milliseconds(v.estimate)
+                       for v in (line.old, line.new)]  # fmt: skip
+            table.add_row(str(line.size), line.runtime, line.model, *old_new, f"{line.change - 1:+.1%}", line.verdict)
+        Console().print(table)
+        agree = sum(line.verdict == "agree" for line in lines)
+        print(f"{agree} of {len(lines)} agree within their stated intervals")
+    raise typer.Exit(int(any(line.verdict == "slower" for line in lines)))
