@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +76,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     parity: Parity
     versions: dict[str, str]
     files: dict[str, str]  # name → SHA-256, of every file but the manifest
+    sha256: str = ""  # of the manifest itself, with this field empty
 
 
 def read(folder: Path) -> Manifest:
@@ -94,11 +96,15 @@ def read(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: damaged or not of schema {SCHEMA}: {error}") from None
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{path}: damaged: {error}") from None
+    if encode(manifest) != data:
+        raise ArtifactError(f"{path}: changed since the export; export it again")
     if manifest.schema != SCHEMA:
         raise ArtifactError(f"{path}: expected schema {SCHEMA}, found {manifest.schema}; use the mfedge that wrote it")
     return manifest
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Indented JSON, keys in the order declared."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    """Indented JSON, keys in the order declared, the manifest's own checksum filled in."""
+    unsigned = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))
+    signed = msgspec.structs.replace(manifest, sha256=hashlib.sha256(unsigned).hexdigest())
+    return msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"

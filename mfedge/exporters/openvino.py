@@ -20,7 +20,7 @@ from openvino import opset13 as ops
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from mfedge.errors import UnsupportedError
+from mfedge.errors import StorageError, UnsupportedError
 from mfedge.exporters.lowering import Lowering, Rules
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
@@ -39,7 +39,11 @@ def write(program: ExportedProgram, path: Path, precision: str = "fp32") -> None
     Raises:
         UnsupportedError: the trace has an operator without a rule.
     """
-    ov.save_model(OpenvinoLowering(program).model(), path, compress_to_fp16=precision == "fp16")
+    model = OpenvinoLowering(program).model()
+    try:
+        ov.save_model(model, path, compress_to_fp16=precision == "fp16")
+    except RuntimeError as error:  # all that is left of the operating system's reason is "iostream error"
+        raise StorageError(f"{path.name}: OpenVINO could not write it ({error}); is the disk full?") from None
 
 
 class OpenvinoLowering(Lowering[Value]):
