@@ -1,0 +1,145 @@
+"""A TFLite model being built: tensors, constants, operators, and the flatbuffer they become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from msgspec import Struct
+
+SCHEMA_VERSION = 3
+ALIGNMENT = 16  # bytes, of every buffer: the schema's force_align, which the generated packers leave out
+HALF_MIN_ELEMENTS = 256  # weights smaller than this stay float32: nothing to save
+Shape = tuple[int, ...]
+
+
+class Tensor(Struct, frozen=True):
+    """A tensor of the graph: its index and its shape as it is stored (of the example, where a size is dynamic)."""
+
+    index: int
+    shape: Shape
+
+
+class AlignedBuffer:
+    """Packs like the schema's own BufferT, its data at a multiple of 16 bytes."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # the name that ModelT calls
+        if self.data:
+            builder.StartVector(1, len(self.data), ALIGNMENT)
+            builder.head -= len(self.data)
+            builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if self.data:
+            schema.BufferAddData(builder, vector)
+        return int(schema.BufferEnd(builder))
+
+
+class Writer:
+    """Collects a single subgraph; constants with the same bytes are written once."""
+
+    def __init__(self, half: bool = False) -> None:
+        self.half = half
+        self.tensors: list[Any] = []
+        self.buffers = [AlignedBuffer()]  # buffer 0 is empty by convention
+        self.operators: list[Any] = []
+        self.codes: dict[tuple[int, int], int] = {}
+        self.constants: dict[tuple[str, Shape, bytes], Tensor] = {}
+
+    def tensor(self, name: str, shape: Shape, signature: Sequence[int] | None = None) -> Tensor:
+        """A float32 activation; `signature` has -1 for the sizes that change."""
+        return self._tensor(name, shape, schema.TensorType.FLOAT32, 0, signature)
+
+    def constant(self, name: str, value: np.ndarray[Any, Any]) -> Tensor:
+        """A float32 or int32 constant; large float32 ones are stored as half if the writer was told so."""
+        value = np.ascontiguousarray(value)
+        key = (str(value.dtype), value.shape, value.tobytes())
+        if key in self.constants:
+            return self.constants[key]
+        if self.half and value.dtype == np.float32 and value.size >= HALF_MIN_ELEMENTS:
+            half = self._stored(f"{name}/half", value.astype(np.float16), schema.TensorType.FLOAT16)
+            found = self.op("DEQUANTIZE", [half], value.shape, name, version=3)
+        else:
+            kinds = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
+            found = self._stored(name, value, kinds[str(value.dtype)])
+        self.constants[key] = found
+        return found
+
+    def op(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor],
+        shape: Shape,
+        name: str,
+        options: tuple[str, dict[str, Any]] | None = None,
+        version: int = 1,
+        outputs: int = 1,
+    ) -> Tensor:
+        """Append an operator; its first output. Further outputs have the next indices and the same shape."""
+        found = [self.tensor(f"{name}:{i}" if outputs > 1 else name, shape) for i in range(outputs)]
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self.codes.setdefault((getattr(schema.BuiltinOperator, kind), version), len(self.codes))
+        operator.inputs = [tensor.index for tensor in inputs]
+        operator.outputs = [tensor.index for tensor in found]
+        if options is not None:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
+            operator.builtinOptions = getattr(schema, f"{options[0]}T")()
+            for field, value in options[1].items():
+                assert hasattr(operator.builtinOptions, field), (options[0], field)
+                setattr(operator.builtinOptions, field, value)
+        self.operators.append(operator)
+        return found[0]
+
+    def finish(self, images: Tensor, logits: Tensor) -> bytes:
+        """The file's bytes, with one signature: images → logits."""
+        graph = schema.SubGraphT()
+        graph.name = b"network"
+        graph.tensors, graph.operators = self.tensors, self.operators
+        graph.inputs, graph.outputs = [images.index], [logits.index]
+
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+        signature.inputs = [_named(b"images", images)]
+        signature.outputs = [_named(b"logits", logits)]
+
+        model = schema.ModelT()
+        model.version, model.description = SCHEMA_VERSION, b"mfedge"
+        model.subgraphs, model.buffers, model.signatureDefs = [graph], self.buffers, [signature]
+        model.operatorCodes = [_code(kind, version) for kind, version in self.codes]
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    def _stored(self, name: str, value: np.ndarray[Any, Any], kind: int) -> Tensor:
+        self.buffers.append(AlignedBuffer(value.tobytes()))
+        return self._tensor(name, value.shape, kind, len(self.buffers) - 1)
+
+    def _tensor(
+        self, name: str, shape: Shape, kind: int, buffer: int, signature: Sequence[int] | None = None
+    ) -> Tensor:
+        tensor = schema.TensorT()
+        tensor.name = f"{name}#{len(self.tensors)}".encode()
+        tensor.shape, tensor.type, tensor.buffer = list(shape), kind, buffer
+        if signature is not None:
+            tensor.shapeSignature = list(signature)
+        self.tensors.append(tensor)
+        return Tensor(len(self.tensors) - 1, tuple(shape))
+
+
+def _named(name: bytes, tensor: Tensor) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, tensor.index
+    return entry
+
+
+def _code(kind: int, version: int) -> Any:
+    code = schema.OperatorCodeT()
+    # Readers before the 8-bit code ran out look at the deprecated field; 127 sends them to the new one.
+    code.deprecatedBuiltinCode, code.builtinCode, code.version = min(kind, 127), kind, version
+    return code
