@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any
 
 from mfedge.bench.crossover import PAPER_PIXELS
@@ -58,6 +59,7 @@ def _latency(axes: Any, summary: Summary) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     values = []
+    drawn = [r for r in summary.runtimes if any(row.runtime == r and row.median for row in summary.rows)]
     models = _models(summary)
     for runtime in summary.runtimes:
         for m, model in enumerate(models):
@@ -77,9 +79,7 @@ def _latency(axes: Any, summary: Summary) -> None:
     if values:
         axes.set_ylim(min(values) / 1.25, max(values) * 1.25)
     _frame(axes)
-    runtimes = [
-        Line2D([], [], color=colour(r, summary.runtimes), linewidth=3, label=label(r)) for r in summary.runtimes
-    ]
+    runtimes = [Line2D([], [], color=colour(r, summary.runtimes), linewidth=3, label=label(r)) for r in drawn]
     strokes = [
         Line2D([], [], color=INK, linestyle=STYLES[m % 4], marker=MARKERS[m % 4], markersize=4, label=model,
                markerfacecolor="white" if model == summary.reference else None)
@@ -178,11 +178,12 @@ def _crossings(axes: Any, summary: Summary) -> None:
 
 def _heading(figure: Any, axes: Any, summary: Summary) -> None:
     title = "Single-thread CPU latency, batch 1, over input size"
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22 if summary.warnings else 10)
-    if summary.warnings:
-        first = summary.warnings[0]
-        text = first if len(first) < 112 else first[:109] + "…"
-        axes.text(0, 1.015, text, transform=axes.transAxes, fontsize=8, color="#A33A00")
+    warning = textwrap.fill(summary.warnings[0], 118, max_lines=2, placeholder=" …") if summary.warnings else ""
+    lines = warning.count("\n") + bool(warning)
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=10 + 13 * lines)
+    if warning:
+        axes.annotate(warning, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8,
+                      color="#A33A00", annotation_clip=False)  # fmt: skip
 
 
 def _frame(axes: Any) -> None:

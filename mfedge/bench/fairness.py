@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from mfedge.bench.schema import CaseResult, Result
 
-
 T = TypeVar("T")
 
 

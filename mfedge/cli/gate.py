@@ -1,0 +1,136 @@
+"""`mfedge gate`: has a change made the model slower? Deterministic figures first, then paired time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mfedge.cli import console
+
+if TYPE_CHECKING:
+    from mfedge.bench.figures import FigureLine
+    from mfedge.bench.gate import Report, Settings
+    from mfedge.bench.gate_run import Pair
+    from mfedge.bench.sizes import Size
+
+
+def register(app: typer.Typer) -> None:
+    app.command("gate")(gate)
+
+
+def gate(
+    baseline: Annotated[Path, typer.Argument(help="An artifact folder or model file; or stored figures, a .json.")],
+    candidate: Annotated[Path, typer.Argument(help="An artifact folder or model file.")],
+    threshold: Annotated[str, typer.Option("--threshold", help="Slowdown that is still allowed.")] = "3%",
+    limit: Annotated[str, typer.Option("--limit", help="Growth of operators, MAdds, … that is still allowed.")] = "0%",
+    sizes: Annotated[str, typer.Option("--sizes", help="Input sizes, as for mfedge bench.")] = "224",
+    runtimes: Annotated[str | None, typer.Option("--runtimes", help="Default: every one that reads both.")] = None,
+    budget: Annotated[str, typer.Option("--budget", help='Time to measure: "90s", "5m".')] = "5m",
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Of the outputs, relative to the largest.")] = 1e-3,
+    figures_only: Annotated[bool, typer.Option("--figures-only", help="Count, do not measure: no noise.")] = False,
+    save_figures: Annotated[
+        Path | None, typer.Option("--save-figures", help="Store the candidate's figures, a later baseline.")
+    ] = None,
+    cpu: Annotated[int | None, typer.Option("--cpu", help="CPU to pin to; by default the last one allowed.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the summary for a pull request.")] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+) -> None:
+    """Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ."""
+    import sys
+
+    from mfedge.bench import gate_report, store
+    from mfedge.bench.environment import affinity, default_cpu
+    from mfedge.bench.gate import Settings
+    from mfedge.bench.quantities import duration, share
+    from mfedge.bench.sizes import parse_sizes
+    from mfedge.errors import UsageError
+
+    if cpu is not None and cpu not in affinity():
+        raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
+    settings = Settings(
+        threshold=share(threshold), limit=share(limit), tolerance=tolerance, budget_seconds=duration(budget),
+        cpu=default_cpu() if cpu is None else cpu,
+    )  # fmt: skip
+    stored = baseline.suffix == ".json"
+    report = _gate(baseline, candidate, settings, parse_sizes(sizes), runtimes, figures_only or stored, save_figures)
+    for path, data in ((markdown, gate_report.markdown(report).encode()), (junit, gate_report.junit(report))):
+        if path is not None:
+            store.write(path, data)
+    if json:
+        sys.stdout.buffer.write(gate_report.to_json(report))
+    else:
+        print(gate_report.markdown(report), end="")
+    raise typer.Exit(report.exit_code)
+
+
+def _gate(
+    baseline: Path,
+    candidate: Path,
+    settings: Settings,
+    sizes: list[Size],
+    runtimes: str | None,
+    figures_only: bool,
+    save_figures: Path | None,
+) -> Report:
+    """Count, then measure; what ends it early is a report too."""
+    from mfedge.bench import gate_report
+    from mfedge.bench.gate import SCHEMA, Report, conclude
+    from mfedge.bench.gate_run import Gate, GateError
+
+    names = baseline.name, candidate.name
+    pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
+    figures = _figures(baseline, candidate, pairs, sizes[0], settings.limit, save_figures)
+    code, reasons = conclude((), figures)
+    counted = Report(SCHEMA, *names, int(code), code.name.lower(), tuple(reasons), settings, figures, (), {}, 0, 0.0)
+    if figures_only or code:
+        return counted
+    try:
+        with console.progress() as progress:
+            return Gate(pairs, settings, progress).run(figures, *names)
+    except GateError as error:
+        return gate_report.failed(*names, error.exit_code, str(error), counted)
+
+
+def _pairs(baseline: Path, candidate: Path, sizes: list[Size], runtimes: str | None) -> list[Pair]:
+    """Every runtime × size that both sides can be measured in."""
+    from mfedge.bench.cases import resolve
+    from mfedge.bench.quantities import names
+    from mfedge.errors import UsageError
+
+    wanted = names(runtimes) if runtimes else None
+    before, after = (
+        {(case.runtime, case.size): case for case in resolve([str(path.resolve())], wanted, sizes)}
+        for path in (baseline, candidate)
+    )
+    pairs = [(before[key], after[key]) for key in before if key in after]
+    if not pairs:
+        raise UsageError(f"expected a runtime that reads both {baseline} and {candidate}, found none")
+    return pairs
+
+
+def _figures(
+    baseline: Path, candidate: Path, pairs: list[Pair], size: Size, limit: float, save: Path | None
+) -> dict[str, tuple[FigureLine, ...]]:
+    """By model file. With stored figures as the baseline, the size is theirs."""
+    from mfedge.bench import cases, figures, store
+
+    if baseline.suffix == ".json":
+        stored = figures.read(baseline)
+        suffix = Path(stored.file).suffix
+        file = candidate if candidate.is_file() else next(iter(sorted(candidate.glob(f"*{suffix}"))), candidate)
+        counted = figures.count(file, stored.size)
+        if save:
+            store.write(save, figures.encode(counted))
+        return {file.name: tuple(figures.compare(stored, counted, limit))}
+    found = {}
+    for before, after in pairs:
+        old, new = Path(before.path), Path(after.path)
+        if new.name not in found and new.suffix in cases.MODEL_SUFFIXES:
+            counted = figures.count(new, size)
+            if save:
+                store.write(save, figures.encode(counted))
+            found[new.name] = tuple(figures.compare(figures.count(old, size), counted, limit))
+    return found
