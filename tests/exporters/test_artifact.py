@@ -22,7 +22,7 @@ from mfedge.exporters import export as exporting
 from mfedge.exporters.export import Request, export, verify
 from mfedge.spec import Spec
 
-FORMATS = ("onnx", "openvino")
+FORMATS = ("onnx", "openvino", "tflite")
 BYTES = {"onnx": "model.onnx", "openvino": "model.bin", "tflite": "model.tflite"}
 
 
