@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import warnings
-import zipfile
 from pathlib import Path
 
 import safetensors.torch
@@ -166,24 +165,18 @@ def _read_torch(path: Path) -> object:
             # An argparse.Namespace is plain attributes: the public release's files carry one beside the weights.
             import argparse
 
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                return torch.load(path, map_location="cpu", weights_only=True)
+            # A file, not a path: of a path torch believes the extension, here the first bytes decide.
+            with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
         raise CheckpointError(
             f"{path}: holds more than tensors and plain data, and loading it could run code ({reason or 'refused'}); "
             f"save the state dict alone: torch.save(model.state_dict(), ...), or as .safetensors, where you trust it"
         ) from None
-    except (
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        AttributeError,
-    ) as error:
+    except OSError:
+        raise  # the disk's failure, not the file's
+    except Exception as error:  # what unpickling damaged bytes raises has no end: torch's own assertions among it
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged torch file ({first}); the download may be incomplete") from None
 
@@ -204,7 +197,11 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
             f"{path}: expected tensors only, bare or under one of {', '.join(WRAPPERS)}; "
             f"found other values at {_listed(bad)}"
         )
-    return {key.removeprefix("module."): tensor for key, tensor in content.items()}
+    state = {key.removeprefix("module."): tensor for key, tensor in content.items()}
+    if len(state) < len(content):
+        twice = [key for key in content if f"module.{key}" in content]
+        raise CheckpointError(f"{path}: entries with and without the prefix module.: {_listed(twice)}")
+    return state
 
 
 def _check_fit(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from mfedge.count import Count, count
@@ -81,7 +83,7 @@ def test_the_rows_add_up_to_the_totals(variant: str) -> None:
     assert counted.params == sum(p.numel() for p in build(load_spec(variant), 7).parameters())
     assert counted.blocks[-1].output == (7,)
     maps = [block for block in counted.blocks if len(block.input) == 3 and block.name != "mobile_to_former"]
-    for before, after in zip(maps, maps[1:], strict=False):
+    for before, after in pairwise(maps):
         assert before.output == after.input
 
 

@@ -1,6 +1,6 @@
 """Dynamic ReLU: the maximum of two lines through the origin, their slopes computed from the first token.
 
-    y = max(a₁ · x, a₂ · x)          (paper section 3.2; Chen et al., "Dynamic ReLU", with K = 2 and no intercepts)
+y = max(a₁ · x, a₂ · x)          (paper section 3.2; Chen et al., "Dynamic ReLU", with K = 2 and no intercepts)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def dynamic_relu(features: Tensor, slope1: Tensor, slope2: Tensor) -> Tensor:
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, slope1, slope2)
-    return dynamic_relu_reference(features, slope1, slope2)
+    return dynamic_relu_reference(features, slope1, slope2).contiguous()  # as the shape function promises
 
 
 def check_shapes(features: Tensor, slope1: Tensor, slope2: Tensor) -> None:

@@ -42,7 +42,7 @@ def former_attention(query: Tensor, tokens: Tensor, heads: int, scale: float) ->
         ValueError: if the shapes do not fit.
     """
     check_shapes(query, tokens, heads)
-    return former_attention_reference(query, tokens, heads, scale)
+    return former_attention_reference(query, tokens, heads, scale).contiguous()  # as the shape function promises
 
 
 def check_shapes(query: Tensor, tokens: Tensor, heads: int) -> None:
@@ -50,6 +50,10 @@ def check_shapes(query: Tensor, tokens: Tensor, heads: int) -> None:
     B, D = tokens.shape[0], tokens.shape[-1]
     check_tokens("former_attention", "tokens", tokens, B, D)
     check_tokens("former_attention", "query", query, B, D)
+    torch._check_value(
+        query.shape[1] == tokens.shape[1],
+        lambda: f"mfedge::former_attention: query has {query.shape[1]} tokens, expected {tokens.shape[1]}",
+    )
     check_heads("former_attention", D, heads)
 
 

@@ -44,7 +44,7 @@ def former_to_mobile(features: Tensor, key: Tensor, value: Tensor, heads: int, s
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, key, value, heads)
-    return former_to_mobile_reference(features, key, value, heads, scale)
+    return former_to_mobile_reference(features, key, value, heads, scale).contiguous()  # as the shape function promises
 
 
 def check_shapes(features: Tensor, key: Tensor, value: Tensor, heads: int) -> None:
