@@ -12,7 +12,7 @@ import typer
 
 from mfedge.errors import MfedgeError
 
-COMMANDS = ("export", "verify", "predict", "doctor")
+COMMANDS = ("info", "export", "verify", "predict", "weights", "bench", "report", "compare", "gate", "doctor")
 
 app = typer.Typer(
     name="mfedge",
