@@ -54,7 +54,7 @@ def _walk(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], fx.Node 
         steps.append(at)
         at = only_user(at)
     conv = layer(graph, at, nn.Conv2d)
-    if conv is not None and (conv.groups > 1 or conv.kernel_size != (1, 1)):
+    if conv is not None and (conv.groups > 1 or conv.kernel_size != (1, 1) or conv.stride != (1, 1)):
         conv = None
     return steps, at, conv
 

@@ -22,7 +22,7 @@ from mfedge.nn.layers import ChannelShuffle
 def fold_channel_shuffles(graph: fx.GraphModule) -> None:
     """Make every grouped pointwise convolution dense, then fold every shuffle into the weights around it."""
     for node, conv in calls(graph, nn.Conv2d):
-        if conv.groups > 1 and conv.kernel_size == (1, 1):
+        if 1 < conv.groups < conv.in_channels and conv.kernel_size == (1, 1) and conv.stride == (1, 1):
             graph.set_submodule(str(node.target), dense(conv))
     for node, shuffle in calls(graph, ChannelShuffle):
         if _fold_into_convolution_before(graph, node, shuffle) or _fold_behind(graph, node, shuffle):
@@ -44,7 +44,7 @@ def _fold_into_convolution_before(graph: fx.GraphModule, node: fx.Node, shuffle:
     """shuffle(Wx + b): permute the rows, if W is pointwise and dense and nobody else reads its output."""
     before = source(node)
     conv = layer(graph, before, nn.Conv2d)
-    if conv is None or conv.groups > 1 or only_user(before) is not node:
+    if conv is None or conv.groups > 1 or conv.kernel_size != (1, 1) or only_user(before) is not node:
         return False
     order = shuffle.source(conv.out_channels)
     permuted = pointwise(conv.weight[order], None if conv.bias is None else conv.bias[order])
