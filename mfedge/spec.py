@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 Channels = Annotated[int, Meta(ge=1, le=8192)]
 Stride = Annotated[int, Meta(ge=1, le=2)]
 Kernel = Literal[1, 3, 5, 7]
+# An artifact's folder is named after it: no path, nothing hidden, nothing unprintable.
+Name = Annotated[str, Meta(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,99}\Z")]
 
 
 class Paper(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +38,7 @@ class MF(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag=
 
 
 class MFDown(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mobile-former-down"):
-    """A downsampling Mobile-Former block (Table 11, "M-F↓"); `expand2` is its second expansion, 4 · out in the paper."""
+    """A downsampling Mobile-Former block (Table 11, "M-F↓"); `expand2` is the second expansion, 4 · out in the paper."""
 
     expand: Channels
     out: Channels
@@ -54,7 +56,7 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
 class MobileFormerSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="family", tag="mobile-former"):
     """One row of the paper's Table 11, and the switches of its ablations (Tables 4, 5, 6, 7, 14)."""
 
-    name: str
+    name: Name
     tokens: Annotated[int, Meta(ge=1, le=64)]  # Table 5
     token_dim: Annotated[int, Meta(ge=4, le=2048)]  # Table 6
     stem: Channels
@@ -126,7 +128,7 @@ class Bneck(Struct, frozen=True, forbid_unknown_fields=True):
 class MobileNetV3Spec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="family", tag="mobilenet-v3"):
     """MobileNetV3 (Howard et al., 2019): Table 1 (large) or 2 (small), times a width."""
 
-    name: str
+    name: Name
     stem: Channels
     blocks: Annotated[tuple[Bneck, ...], Meta(min_length=1, max_length=64)]
     hidden: Channels

@@ -53,7 +53,7 @@ def load_spec(variant: str, overrides: Sequence[str] = ()) -> Spec:
         spec: Spec = msgspec.convert(data, Spec)
         spec.check()
     except msgspec.ValidationError as error:
-        raise UsageError(f"variant {variant}: {_explain(error, data)}") from None
+        raise UsageError(f"variant {variant}: {' '.join(_explain(error, data).split())}") from None
     except ValueError as error:
         raise UsageError(f"variant {variant}: {error}") from None
     return spec
@@ -127,7 +127,7 @@ def _read_with_base(path: Path, seen: list[Path]) -> dict[str, Any]:
         if path.stat().st_size > MAX_SPEC_BYTES:
             raise UsageError(f"{path}: expected a spec of at most {MAX_SPEC_BYTES} bytes, found {path.stat().st_size}")
         data = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
@@ -142,12 +142,13 @@ def _read_with_base(path: Path, seen: list[Path]) -> dict[str, Any]:
 def _override(data: dict[str, Any], override: str) -> None:
     """Apply one "field=value" or "head.hidden=64" to the TOML data."""
     field, equals, text = override.partition("=")
+    field = field.strip()
     if not equals or not field:
         raise UsageError(f"--set {override}: expected FIELD=VALUE, for instance --set tokens=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
-        value = text  # a bare word: activation=relu
+    except (tomllib.TOMLDecodeError, KeyError, RecursionError):
+        value = text.strip()  # a bare word: activation=relu
     *parents, last = field.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
