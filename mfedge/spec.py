@@ -38,7 +38,7 @@ class MF(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag=
 
 
 class MFDown(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mobile-former-down"):
-    """A downsampling Mobile-Former block (Table 11, "M-F↓"); `expand2` is the second expansion, 4 · out in the paper."""
+    """A downsampling Mobile-Former block (Table 11, "M-F↓"); `expand2` is the second expansion, 4 · out there."""
 
     expand: Channels
     out: Channels

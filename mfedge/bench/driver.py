@@ -29,6 +29,12 @@ ONE_THREAD = {
     "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONHASHSEED": "0",
 }  # fmt: skip
 
+
+def module_path() -> str:
+    """PYTHONPATH of a child that finds the same modules as this process, installed or not."""
+    return os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
+
+
 R = TypeVar("R", bound=messages.Reply)
 
 
@@ -53,8 +59,12 @@ class Worker:
         self._buffer = b""
         self._started: threads.Usage | None = None
         self._kills = out_of_memory_kills()
-        packages = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
-        environment = {**os.environ, **ONE_THREAD, "OMP_NUM_THREADS": str(protocol.threads), "PYTHONPATH": packages}
+        environment = {
+            **os.environ,
+            **ONE_THREAD,
+            "OMP_NUM_THREADS": str(protocol.threads),
+            "PYTHONPATH": module_path(),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mfedge.bench.worker", case.runtime, loader],
             stdin=subprocess.PIPE,

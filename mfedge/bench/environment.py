@@ -104,7 +104,7 @@ def capture(cpu: int | None) -> Environment:
     from mfedge import __version__
 
     info = _cpuinfo()
-    flags = set((info.get("flags") or info.get("Features") or "").split())
+    flags = set(cpu_flags().split())
     return Environment(
         system=platform.system(),
         kernel=platform.release(),
@@ -123,6 +123,12 @@ def capture(cpu: int | None) -> Environment:
         mfedge=__version__,
         libraries={name: version for name in LIBRARIES if (version := distribution_version(name))},
     )
+
+
+def cpu_flags() -> str:
+    """Instruction sets as the kernel names them, a space between."""
+    info = _cpuinfo()
+    return info.get("flags") or info.get("Features") or ""
 
 
 def moment(cpu: int | None) -> Moment:

@@ -77,7 +77,7 @@ def count(path: Path, size: Size) -> Figures:
         dict(sorted(types.items(), key=lambda item: (-item[1], item[0]))),
         sum(number for name, number in types.items() if name in TRANSPOSES),
         found.parameters,
-        sum(node.madds for node in found.nodes),
+        found.madds,
         checksum(path)[1],
         found.peak_activation_bytes,
     )

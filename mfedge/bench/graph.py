@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import prod
 from pathlib import Path
 
@@ -48,9 +49,18 @@ class Graph(Struct, frozen=True):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    def bytes(self, node: Node) -> int:
-        """What the operator reads and writes, each tensor once."""
-        return sum(self.tensors[name].bytes for name in {*node.inputs, *node.outputs})
+    def fused(self, nodes: Collection[Node]) -> tuple[int, int]:
+        """Multiply-adds of operators that a runtime runs as one, and the bytes that cross their common border."""
+        made = {name for node in nodes for name in node.outputs}
+        read = {name for node in nodes for name in node.inputs}
+        elsewhere = {name for node in self.nodes if node not in nodes for name in node.inputs} | set(self.outputs)
+        border = (read - made) | {name for name in made if name in elsewhere or name not in read}
+        return sum(node.madds for node in nodes), sum(self.tensors[name].bytes for name in border)
+
+    @property
+    def madds(self) -> int:
+        """Multiply-adds of the whole network."""
+        return sum(node.madds for node in self.nodes)
 
     @property
     def parameters(self) -> int:

@@ -32,7 +32,7 @@ def rows(profile: Profile, by: str) -> list[tuple[str, ...]]:
 
 def headline(profile: Profile) -> str:
     """The whole network in one line."""
-    madds = sum(operator.madds or 0 for operator in profile.operators)
+    madds = profile.madds
     reached = madds / profile.seconds / profile.machine.madds_per_second if profile.seconds else 0.0
     return (
         f"{profile.model} in {label(profile.runtime)} {profile.version} at {profile.size}: "

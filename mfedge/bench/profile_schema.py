@@ -45,6 +45,7 @@ class Profile(Struct, frozen=True):
     runs: int
     seconds: float  # of one whole inference with profiling off, median
     profiled_seconds: float | None  # the same with profiling on: what it costs; None: no profiler
+    madds: int  # of the whole network, as the file says
     source: str  # how the times were got, or why there are none
     machine: Machine
     operators: tuple[Operator, ...]
