@@ -13,7 +13,7 @@ from mfedge.bench import graph as graphs
 from mfedge.bench import machine, profilers
 from mfedge.bench.cases import checksum
 from mfedge.bench.environment import pinned
-from mfedge.bench.graph import Graph
+from mfedge.bench.graph import Graph, Node
 from mfedge.bench.parts import part_of
 from mfedge.bench.profile_schema import SCHEMA, Machine, Operator, Profile
 from mfedge.bench.sizes import Size
@@ -74,6 +74,7 @@ def assemble(
         madds, moved = timed.madds, timed.bytes
         made_of = [nodes[name] for name in timed.origins or (timed.name,) if name in nodes]
         if counted and made_of:
+            made_of = _with_product(made_of, timed.type, counted)
             madds, moved = counted.fused(made_of)
         operators.append(Operator(timed.name, timed.type, part_of(timed.name, timed.type), timed.seconds, madds, moved))
     total = counted.madds if counted else sum(operator.madds or 0 for operator in operators)
@@ -81,6 +82,14 @@ def assemble(
         SCHEMA, model, runtime, version, size, path.name, checksum(path)[0], runs, seconds, measured.seconds,
         total, measured.source, reached, tuple(operators),
     )  # fmt: skip
+
+
+def _with_product(nodes: list[Node], kind: str, counted: Graph) -> list[Node]:
+    """OpenVINO names a fully connected operator after the bias it took in; its product stands before that."""
+    if kind != "FullyConnected" or any(node.madds for node in nodes):
+        return nodes
+    wanted = {name for node in nodes for name in node.inputs}
+    return nodes + [node for node in counted.nodes if node.madds and wanted & set(node.outputs)]
 
 
 def _profiler(
