@@ -12,7 +12,7 @@ import typer
 
 from mfedge.errors import MfedgeError
 
-COMMANDS = ("info", "export", "verify", "predict", "weights", "bench", "report", "compare", "gate", "doctor")
+COMMANDS = ("info", "export", "verify", "predict", "weights", "bench", "report", "profile", "compare", "gate", "doctor")
 
 app = typer.Typer(
     name="mfedge",
