@@ -1,4 +1,4 @@
-"""Searching for MobileNetV3 (Howard et al., ICCV 2019, arXiv 1905.02244), the network Mobile-Former is measured against.
+"""Searching for MobileNetV3 (Howard et al., ICCV 2019, arXiv 1905.02244), which Mobile-Former is measured against.
 
 Parameter names are torchvision's, so that its published checkpoints load; torchvision is no dependency.
 """

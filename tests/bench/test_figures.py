@@ -9,9 +9,9 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from mfedge.bench import figures, graph  # noqa: E402
-from mfedge.bench.sizes import Size  # noqa: E402
-from mfedge.errors import ArtifactError, UsageError  # noqa: E402
+from mfedge.bench import figures, graph
+from mfedge.bench.sizes import Size
+from mfedge.errors import ArtifactError, UsageError
 
 
 def small(path: Path, extra: int = 0, transposes: int = 0) -> Path:
