@@ -31,14 +31,17 @@ def write(path: Path, data: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Before minutes of measuring: that the result will find its place.
+    """Before minutes of measuring: that the result will find its place. Leaves nothing behind.
 
     Raises:
         StorageError: it will not.
     """
     probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    missing = [folder for folder in path.parents if not folder.exists()]
     write(probe, b"\0" * 4096)
     probe.unlink(missing_ok=True)
+    for folder in missing:
+        folder.rmdir()
 
 
 def rescue(path: Path, data: bytes) -> Path:
