@@ -48,6 +48,8 @@ def interval_text(between: Interval) -> str:
 def cells(row: CaseRow) -> tuple[str, ...]:
     """One line of the table, in the order of COLUMNS."""
     median = milliseconds(row.median) if row.median is not None or row.status == "unmeasured" else row.status
+    if row.median is not None and row.status != "ok":  # it ended before its rounds did
+        median = f"{row.status}, {median}"
     return (
         str(row.size), row.runtime, row.model, median, milliseconds(row.fastest), milliseconds(row.p90),
         *ratio_text(row), milliseconds(row.load_seconds), mebibytes(row.peak_rss_bytes),

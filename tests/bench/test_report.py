@@ -54,6 +54,14 @@ def test_crossovers_of_a_known_result(result: Result) -> None:
     assert found["torch"].low is not None and found["torch"].high is not None
 
 
+def test_a_case_that_ended_early_is_marked_beside_its_number(result: Result) -> None:
+    killed = replace(result.cases[0], status="killed", message="out of memory")
+    found = summary.summarise(replace(result, cases=(killed, *result.cases[1:])))
+    row = found.row(killed.model, killed.runtime, killed.size)
+    assert row is not None and row.ratio is None, "no ratio of a case that did not end well"
+    assert tables.cells(row)[3].startswith("killed, ")
+
+
 def test_csv_has_every_case_in_si_units(result: Result) -> None:
     rows = list(csv.DictReader(io.StringIO(tables.to_csv(summary.summarise(result)))))
     assert len(rows) == len(result.cases) == 32
