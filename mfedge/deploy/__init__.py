@@ -19,7 +19,6 @@ from mfedge.deploy.graph import drop_inert, to_graph
 from mfedge.deploy.merge_projections import merge_projections
 from mfedge.deploy.name_operators import name_operators
 from mfedge.deploy.trace import trace
-from mfedge.deploy.unroll_depthwise import unroll_depthwise
 
 __all__ = ["deploy", "trace"]
 
@@ -32,7 +31,6 @@ REWRITES = (
     fold_attention_scales,
     fold_constants,
     merge_projections,
-    unroll_depthwise,
     name_operators,
 )
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
+from mfedge.deploy import REWRITES
 from mfedge.deploy.constant_tokens import fold_constants
 from mfedge.deploy.dense_pointwise import dense, fold_channel_shuffles
 from mfedge.deploy.fold_attention_scale import PROJECTED, fold_attention_scales
@@ -21,7 +22,6 @@ from mfedge.deploy.fold_hard_sigmoid import fold_hard_sigmoids
 from mfedge.deploy.graph import calls, drop_inert, to_graph
 from mfedge.deploy.merge_projections import merge_projections
 from mfedge.deploy.name_operators import Operator, name_operators
-from mfedge.deploy.unroll_depthwise import unroll_depthwise
 from mfedge.nn.layers import ChannelShuffle, Gate, Slopes
 from tests.conftest import network
 
@@ -167,16 +167,6 @@ def test_projections_of_the_same_tokens_are_one(net: nn.Module) -> None:
         assert len(readers) == 1
 
 
-def test_depthwise_convolutions_have_as_many_outputs_as_inputs(net: nn.Module) -> None:
-    steps = (drop_inert, fold_batch_norms, fold_channel_shuffles)
-
-    def multiplying(graph: fx.GraphModule) -> int:
-        return sum(c.groups == c.in_channels and c.out_channels > c.groups for _, c in calls(graph, nn.Conv2d))
-
-    assert multiplying(rewritten(net, *steps)) == 7  # one of the lite bottleneck, two of each downsampling block
-    assert multiplying(rewritten(net, *steps, unroll_depthwise)) == 0
-
-
 def test_operators_are_named_after_their_modules(net: nn.Module) -> None:
     graph = rewritten(net, name_operators)
     names = [str(node.target) for node, _ in calls(graph, Operator)]
@@ -195,5 +185,4 @@ def test_rewrites_find_nothing_in_a_network_without_their_patterns() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.relu(self.conv(x))
 
-    rewritten(Plain().eval(), drop_inert, fold_batch_norms, fold_channel_shuffles, fold_hard_sigmoids,
-              fold_attention_scales, fold_constants, merge_projections, unroll_depthwise, name_operators)  # fmt: skip
+    rewritten(Plain().eval(), *REWRITES)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mfedge import runtimes
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError
 from mfedge.exporters.operators import count_operators
 from mfedge.exporters.tflite import write
+from mfedge.exporters.tflite.unroll import plan_unrolling
 from mfedge.exporters.tflite.writer import Writer
 from tests.conftest import network
 
@@ -33,6 +35,32 @@ def test_xnnpack_takes_the_whole_graph(precision: str, tmp_path: Path) -> None:
 
 def test_nothing_is_transposed(path: Path) -> None:
     assert "TRANSPOSE" not in count_operators(path)
+
+
+def test_depthwise_multipliers_are_unrolled(tmp_path: Path) -> None:
+    """Parity alone would not show it: XNNPACK computes multipliers too, only slowly."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for variant in ("26m", "96m"):
+        program = trace(deploy(network(variant)), 64, 64)
+        multiplying = [node.name for node in program.graph.nodes if is_multiplying(node)]
+        plan = plan_unrolling(program)
+        assert list(plan.convolutions) == multiplying
+        assert len(multiplying) >= 7  # one of the lite bottleneck, two of each downsampling block
+        write(program, tmp_path / "model.tflite")
+        graph = schema.Model.GetRootAs((tmp_path / "model.tflite").read_bytes(), 0).Subgraphs(0)
+        operators = schema.SubGraphT.InitFromObj(graph).operators
+        multipliers = [
+            op.builtinOptions.depthMultiplier for op in operators if hasattr(op.builtinOptions, "depthMultiplier")
+        ]
+        assert set(multipliers) == {1}
+
+
+def is_multiplying(node: torch.fx.Node) -> bool:
+    if node.target is not torch.ops.aten.conv2d.default:
+        return False
+    O, I = node.args[1].meta["val"].shape[:2]
+    return bool(I == 1 and node.args[0].meta["val"].shape[1] < O)
 
 
 def test_the_signature(path: Path) -> None:

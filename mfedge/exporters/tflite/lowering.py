@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 
 from mfedge.errors import UnsupportedError
 from mfedge.exporters.lowering import Lowering, Rules
+from mfedge.exporters.tflite.unroll import plan_unrolling
 from mfedge.exporters.tflite.writer import Shape, Tensor, Writer
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
@@ -36,7 +37,7 @@ class TfliteLowering(Lowering[Tensor]):
     def __init__(self, program: ExportedProgram, half: bool = False) -> None:
         super().__init__(program)
         self.writer = Writer(half)
-        self.parameters: dict[int, np.ndarray[Any, Any]] = {}
+        self.unrolling = plan_unrolling(program)
         self.images: Tensor | None = None
 
     def model(self) -> bytes:
@@ -53,6 +54,8 @@ class TfliteLowering(Lowering[Tensor]):
 
     def constant(self, name: str, value: TorchTensor) -> Any:
         """Kept as an array until its rule knows the layout; a token matrix is written at once."""
+        if name in self.unrolling.permuted:
+            value = value.index_select(*self.unrolling.permuted[name])
         array = value.numpy()
         if value.dim() == 3:
             return self.writer.constant(name, array[0])
@@ -182,7 +185,10 @@ def conv2d(
     groups: int = 1,
 ) -> Tensor:
     O, I, kh, kw = weight.array.shape
-    depthwise = groups == x.shape[3] == O and I == 1
+    multiplier = O // groups
+    depthwise = groups == x.shape[3] and I == 1 and groups > 1
+    if depthwise and g.node.name in g.unrolling.convolutions:
+        x, multiplier = cat(g, [x] * multiplier, 1), 1
     same = list(padding) == [kh // 2, kw // 2]
     if (groups > 1 and not depthwise) or list(dilation) != [1, 1] or not (same or not any(padding)):
         raise UnsupportedError(
@@ -207,7 +213,7 @@ def conv2d(
         "strideW": sw,
         "dilationHFactor": 1,
         "dilationWFactor": 1,
-        **({"depthMultiplier": 1} if depthwise else {}),
+        **({"depthMultiplier": multiplier} if depthwise else {}),
     }
     return g.op(
         "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
