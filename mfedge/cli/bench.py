@@ -78,6 +78,8 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
     folder = output or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     path = folder / "result.json"
     store.check_writable(path)
+    if not all(resolving.is_path(model) for model in suite.models):
+        console.note(console.RANDOM_WEIGHTS)
     with console.progress() as progress:
 
         def export(variant: str, runtime: str) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-RANDOM_WEIGHTS = "warning: no --weights: the network has random weights (seed 0); measure with it, never ship it"
+RANDOM_WEIGHTS = "warning: no checkpoint: the network has random weights (seed 0); measure with it, never ship it"
 
 
 def print_json(data: Any) -> None:

@@ -39,6 +39,8 @@ def profile(
         raise UsageError(f"--size {size}: expected one size, found {len(sizes)}")
     if cpu is not None and cpu not in affinity():
         raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
+    if not cases.is_path(model):
+        console.note(console.RANDOM_WEIGHTS)
     with console.progress() as progress:
         progress("looking for the file")
         found = cases.resolve([model], [runtime] if runtime else _first(model), sizes)[0]
