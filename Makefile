@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-all test-tflite-runtime check bench clean
+.PHONY: setup demo test test-all test-tflite-runtime gate check bench clean
 
 setup: $(VENV)/.installed
 
@@ -27,6 +27,13 @@ test-tflite-runtime: setup
 	$(VENV)-tflite-runtime/bin/pip install --quiet --disable-pip-version-check 'tflite-runtime==2.14.0' 'numpy<2'
 	$(BIN)/python -m tests.tflite_runtime.make build/tflite-runtime
 	$(VENV)-tflite-runtime/bin/python tests/tflite_runtime/run.py build/tflite-runtime
+
+# The deterministic part of the latency gate on this project's own artifacts: operators, MAdds, bytes, activations.
+gate: setup
+	$(BIN)/mfedge export --variant 214m --format onnx --format openvino --format tflite --output build/gate
+	for format in onnx openvino tflite; do $(BIN)/mfedge gate --figures-only \
+	    benchmarks/baselines/mobile-former-214m-$$format.json \
+	    build/gate/mobile-former-214m-224x224-fp32-$$format || exit $$?; done
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,0 +1,210 @@
+"""How often the gate cries wolf, and how often it sees one: many gates whose right answer is known.
+
+    python -m mfedge.bench.evidence OUT.json [--gates 100] [--detect 12] [--loaded]
+
+The baseline is an artifact of Mobile-Former-214M; a candidate is the same file (an A/A gate), or the same
+file with extra passes over its input image, as many as make it 3, 5 or 10 % slower. How much slower it really is,
+is measured first, over many rounds. `--loaded` keeps every other core busy meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import statistics as plain
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+from msgspec import Struct
+from onnx import TensorProto, helper
+
+from mfedge.bench import cases, environment, store
+from mfedge.bench.gate import Exit, Settings
+from mfedge.bench.gate_run import Gate, GateError
+from mfedge.bench.schema import Protocol
+from mfedge.bench.sizes import Size
+
+SCHEMA = "mfedge.evidence/1"
+SIZE = Size(224, 224)
+SLOWDOWNS = (0.03, 0.05, 0.10)
+CALIBRATION_PASSES = 120
+CALIBRATION_ROUNDS = 60
+
+
+class Trial(Struct, frozen=True):
+    """One gate."""
+
+    exit_code: int
+    ratio: float | None  # candidate / baseline, as estimated
+    smallest_effect: float | None  # the smallest slowdown it would have called a regression
+    seconds: float
+
+
+class Series(Struct, frozen=True):
+    """Gates with one candidate."""
+
+    aim: float  # slowdown aimed at; 0 is A/A
+    passes: int  # extra passes over the image
+    true_ratio: float  # candidate / baseline, measured over many rounds beforehand
+    loaded: bool  # whether the other cores were kept busy
+    trials: tuple[Trial, ...]
+
+    def rate(self, code: Exit) -> float:
+        """Share of the trials that ended with this code."""
+        return sum(trial.exit_code == code for trial in self.trials) / len(self.trials)
+
+
+class Evidence(Struct, frozen=True):
+    """All series of one run."""
+
+    schema: str
+    threshold: float
+    runtime: str
+    variant: str
+    series: tuple[Series, ...]
+
+
+def slowed(model: Path, passes: int, folder: Path) -> Path:
+    """A copy of an ONNX file that first takes max(x, -3e38) of its input `passes` times: same outputs, more time."""
+    loaded = onnx.load(model)
+    graph = loaded.graph
+    name = graph.input[0].name
+    floor = helper.make_tensor("extra_floor", TensorProto.FLOAT, [], [-3e38])
+    graph.initializer.append(floor)
+    for node in graph.node:
+        for i, read in enumerate(node.input):
+            if read == name and passes:
+                node.input[i] = f"extra_{passes - 1}"
+    for i in reversed(range(passes)):
+        before = name if i == 0 else f"extra_{i - 1}"
+        graph.node.insert(0, helper.make_node("Max", [before, "extra_floor"], [f"extra_{i}"], name=f"extra/Max_{i}"))
+    path = folder / f"slowed-{passes}.onnx"
+    path.write_bytes(loaded.SerializeToString(deterministic=True))
+    return path
+
+
+def true_ratio(baseline: Path, candidate: Path, cpu: int, rounds: int = CALIBRATION_ROUNDS) -> float:
+    """Median over rounds of candidate / baseline, both in this process, taking turns."""
+    from mfedge import runtimes
+
+    images = np.random.default_rng(0).standard_normal((1, 3, SIZE.height, SIZE.width)).astype(np.float32)
+    sessions = [runtimes.load(path) for path in (baseline, candidate)]
+    inputs = [session.prepare(images) for session in sessions]
+    ratios = []
+    for index in range(rounds + 5):
+        seconds = [0.0, 0.0]
+        for side in (0, 1, 1, 0):
+            start = time.perf_counter()
+            for _ in range(5):
+                sessions[side].invoke(inputs[side])
+            seconds[side] += time.perf_counter() - start
+        if index >= 5:
+            ratios.append(seconds[1] / seconds[0])
+    return plain.median(ratios)
+
+
+def trial(baseline: Path, candidate: Path, seed: int, cpu: int) -> Trial:
+    """One gate as `mfedge gate` runs it, in onnxruntime at 224."""
+    settings = Settings(cpu=cpu, seed=seed)
+    pairs = [tuple(_case(path, side) for path, side in ((baseline, "baseline"), (candidate, "candidate")))]
+    start = time.monotonic()
+    try:
+        protocol = Protocol(cpu=cpu, warmup_seconds=1.5, seed=seed)
+        report = Gate(pairs, settings, protocol=protocol).run({}, "baseline", "candidate")  # type: ignore[arg-type]
+    except GateError as error:
+        return Trial(error.exit_code, None, None, time.monotonic() - start)
+    line = report.cases[0] if report.cases else None
+    ratio, smallest = (line.ratio.estimate, line.smallest_effect) if line else (None, None)
+    return Trial(report.exit_code, ratio, smallest, time.monotonic() - start)
+
+
+def _case(path: Path, name: str) -> cases.Case:
+    digest, count = cases.checksum(path)
+    return cases.Case(name, "onnxruntime", SIZE, str(path), digest, count)
+
+
+@contextmanager
+def load(others: bool, cpu: int) -> Iterator[None]:
+    """Keep every core but `cpu` busy, if asked to."""
+    busy = [multiprocessing.Process(target=_spin, args=(core,), daemon=True) for core in environment.affinity() - {cpu}]
+    for process in busy if others else []:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in busy if others else []:
+            process.terminate()
+            process.join()
+
+
+def _spin(core: int) -> None:
+    import os
+
+    os.sched_setaffinity(0, {core})
+    matrix = np.ones((512, 512), np.float32)
+    while True:
+        matrix = matrix @ matrix / 512
+
+
+def main(arguments: list[str]) -> None:
+    """Run the series, storing after each gate."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mfedge.bench.evidence", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--gates", type=int, default=100, help="A/A gates")
+    parser.add_argument("--detect", type=int, default=12, help="gates for each slowdown")
+    parser.add_argument("--loaded", action="store_true", help="keep the other cores busy")
+    options = parser.parse_args(arguments)
+    cpu = environment.default_cpu()
+    assert cpu is not None, "needs a system that pins processes"
+
+    model = cases.find(cases.export("mobile-former-214m", "onnxruntime"), "onnxruntime")
+    assert model is not None
+    with tempfile.TemporaryDirectory() as folder, load(options.loaded, cpu):
+        import os
+
+        everywhere = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {cpu})
+        calibration = slowed(model, CALIBRATION_PASSES, Path(folder))
+        a_pass = (true_ratio(model, calibration, cpu) - 1) / CALIBRATION_PASSES
+        plans = [(0.0, 0, model, 1.0)] if options.gates else []
+        for aim in SLOWDOWNS if options.detect else ():
+            passes = max(1, round(aim / a_pass))
+            candidate = slowed(model, passes, Path(folder))
+            plans.append((aim, passes, candidate, true_ratio(model, candidate, cpu)))
+        os.sched_setaffinity(0, everywhere)
+        finished: list[Series] = []
+        for aim, passes, candidate, ratio in plans:
+            trials: list[Trial] = []
+            for seed in range(options.detect if passes else options.gates):
+                trials.append(trial(model, candidate, seed, cpu))
+                series = Series(aim, passes, ratio, options.loaded, tuple(trials))
+                evidence = Evidence(SCHEMA, 0.03, "onnxruntime", "mobile-former-214m", (*finished, series))
+                store.write(options.output, msgspec.json.format(msgspec.json.encode(evidence), indent=1))
+                print(describe(series), file=sys.stderr, flush=True)
+            finished.append(series)
+
+
+def describe(series: Series) -> str:
+    """One line: how the gates of a series ended."""
+    ends = ", ".join(f"{code.name.lower()} {series.rate(code):.0%}" for code in Exit if series.rate(code))
+    seconds = plain.median(trial.seconds for trial in series.trials)
+    effects = [trial.smallest_effect for trial in series.trials if trial.smallest_effect is not None]
+    seen = plain.median(effects) if effects else math.nan
+    return (
+        f"{len(series.trials)} gates, truly {series.true_ratio - 1:+.1%}{', loaded' if series.loaded else ''}: "
+        f"{ends}; {seconds:.0f} s each; smallest visible effect {seen:.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
