@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -149,7 +150,7 @@ def _spin(core: int) -> None:
     import os
 
     os.sched_setaffinity(0, {core})
-    matrix = np.ones((512, 512), np.float32)
+    matrix: np.ndarray[Any, Any] = np.ones((512, 512), np.float32)
     while True:
         matrix = matrix @ matrix / 512
 
