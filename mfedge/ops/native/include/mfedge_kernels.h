@@ -1,0 +1,142 @@
+/* mfedge's native kernels: Mobile-Former's operators on a CPU, float32, one thread a call.
+ *
+ * An operator is created once from its configuration and weights, which it packs for the CPU it finds, and is
+ * immutable afterwards: any number of threads may run it at the same time. What a run needs beside its inputs and
+ * outputs comes from a pool, which keeps it for the next run: nothing is allocated once a session is warm.
+ * Maps are (B, C, H, W) and tokens (B, M, D), dense and row-major, any B, H, W >= 1. Plain C, no dependencies.
+ */
+#ifndef MFEDGE_KERNELS_H
+#define MFEDGE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define MFEDGE_API __declspec(dllexport)
+#else
+#define MFEDGE_API __attribute__((visibility("default")))
+#endif
+
+#define MFEDGE_ABI_VERSION 1
+
+typedef enum mfedge_kind {
+  /* images (B, 3, H, W) -> map. 3x3 convolution of stride 2, ReLU6, then the lite bottleneck:
+   * depthwise 3x3 of `stride` (in_channels -> expand), ReLU6, pointwise -> out_channels, plus the convolution's
+   * output if stride is 1 and in_channels == out_channels. in_channels is the first convolution's output. */
+  MFEDGE_STEM = 1,
+  /* map (B, in_channels, H, W), tokens (B or 1, M, D) -> map, tokens (B, M, D). A whole Mobile-Former block:
+   * Mobile->Former, Former, Mobile (stride 1 or 2), Mobile<-Former. */
+  MFEDGE_BLOCK = 2,
+  /* map, tokens -> logits (B, classes). Last Mobile->Former, pointwise -> expand, ReLU6, average, hard-swish,
+   * the first token beside it, Linear -> hidden, hard-swish, Linear -> classes. */
+  MFEDGE_HEAD = 3,
+  /* The token side of a block. attended (B, M, in_channels) and tokens (B or 1, M, D) -> tokens (B, M, D),
+   * slopes of both dynamic ReLUs (B, 2 * expand) and (B, 2 * E2), key and value (B, M, out_channels).
+   * E2 is expand2 if stride is 2, else expand. Slopes are [a1 | a2], a1 in [0, 2], a2 in [-1, 1]. */
+  MFEDGE_TOKENS = 4,
+  /* map, query (B or 1, M, C) -> (B, M, C). Needs `heads` and `scale` alone. */
+  MFEDGE_MOBILE_TO_FORMER = 5,
+  /* map, key (B or 1, M, C), value -> map. Needs `heads` and `scale` alone. */
+  MFEDGE_FORMER_TO_MOBILE = 6,
+  /* map, slope1 (B or 1, C) or the map's shape, slope2 -> map: max(slope1 * x, slope2 * x). Needs nothing. */
+  MFEDGE_DYNAMIC_RELU = 7
+} mfedge_kind;
+
+/* All sizes of an operator. What a kind does not use is 0. */
+typedef struct mfedge_config {
+  int32_t in_channels;  /* C */
+  int32_t expand;       /* E, E1 of a downsampling block; the pointwise convolution of the head */
+  int32_t out_channels; /* C' */
+  int32_t expand2;      /* E2 of a downsampling block */
+  int32_t stride;       /* 1 or 2 */
+  int32_t tokens;       /* M, 1 to 16 */
+  int32_t token_dim;    /* D */
+  int32_t heads;        /* of the bridge, 2 in the paper; divides the channels */
+  int32_t former_heads; /* divides D */
+  int32_t ffn;          /* hidden width of Former's feed-forward layer; 0: none */
+  int32_t hyper;        /* hidden width of the hyper-functions, D / 4; 0: ReLU6 instead of dynamic ReLU */
+  int32_t hidden;       /* of the head */
+  int32_t classes;      /* of the head */
+  float scale;          /* of MOBILE_TO_FORMER and FORMER_TO_MOBILE; elsewhere it is folded into the weights */
+} mfedge_config;
+
+/* The weights of an operator are two vectors. A Linear's or convolution's weight is row-major, outputs first, as in
+ * PyTorch. BatchNorm is folded; 1/sqrt of an attention is folded into its query (Mobile->Former, Former) or key.
+ *
+ * `weights`, float32:
+ *   STEM   conv [Cin*27], bias [Cin]; depthwise [E*9], bias [E] (channel e reads input e / (E / Cin));
+ *          pointwise [C'*E], bias [C'].
+ *   BLOCK  stride 1: expand [E*C], bias; depthwise [E*9], bias; project [C'*E], bias; then the token vectors.
+ *          stride 2: depthwise1 [E1*9], bias; project1 [C'*E1], bias; depthwise2 [E2*9], bias; project2 [C'*E2],
+ *          bias; then the token vectors.
+ *   TOKENS the token vectors alone, which are the biases and LayerNorms, in this order:
+ *          Mobile->Former: query [C] (absent from TOKENS), gate [C], project [D], LayerNorm gain [D], bias [D];
+ *          Former: query [D], project [D], gain [D], bias [D];
+ *          if ffn: expand [ffn], project [D], gain [D], bias [D];
+ *          if hyper: hyper1 hidden [hyper], slopes [2*E]; hyper2 hidden [hyper], slopes [2*E2];
+ *          Mobile<-Former: key [C'], value [C'].
+ *   HEAD   Mobile->Former: query [C], gate [C], project [D], gain [D], bias [D]; conv [E*C], bias [E];
+ *          hidden bias [hidden]; classes bias [classes].
+ * `matrices`, float32 or float16, of the Linear layers, in the same order:
+ *   query [C*D] (absent from TOKENS), gate [C*D], project [D*C]; former query [D*D], project [D*D];
+ *   ffn expand [ffn*D], project [D*ffn]; hyper1 hidden [hyper*D], slopes [2E*hyper]; hyper2 the same with E2;
+ *   key [C'*D], value [C'*D].
+ *   HEAD: query, gate, project; hidden [hidden*(E + D)], classes [classes*hidden].
+ * gate = clip(Wz + b, 0, 2). slopes: h = clip(W relu(W' z0 + b') + b, -1, 1), a1 = h[:E] + 1, a2 = h[E:].
+ */
+typedef enum mfedge_type { MFEDGE_FLOAT32 = 1, MFEDGE_FLOAT16 = 2 } mfedge_type;
+
+typedef struct mfedge_tensor {
+  const float* data; /* of an output: written to */
+  int32_t rank;
+  int64_t shape[4];
+} mfedge_tensor;
+
+typedef struct mfedge_operator mfedge_operator;
+typedef struct mfedge_pool mfedge_pool;
+
+enum { MFEDGE_MAX_INPUTS = 3, MFEDGE_MAX_OUTPUTS = 5, MFEDGE_MESSAGE = 256 };
+
+/* 0 is success. Anything else is an error, with one line in `message` (MFEDGE_MESSAGE bytes; may be NULL). */
+enum { MFEDGE_OK = 0, MFEDGE_INVALID = 1, MFEDGE_NO_MEMORY = 2 };
+
+/* MFEDGE_ABI_VERSION of the library. */
+MFEDGE_API int32_t mfedge_abi_version(void);
+
+/* The instruction set in use: "avx512", "avx2", "sse2" or "neon". The environment variable MFEDGE_ISA asks for a
+ * smaller one; an unknown or impossible name is ignored. */
+MFEDGE_API const char* mfedge_isa(void);
+
+/* How many floats and matrix elements an operator takes; MFEDGE_INVALID if the configuration is none. */
+MFEDGE_API int mfedge_count_weights(mfedge_kind kind, const mfedge_config* config, size_t* weights, size_t* matrices,
+                                    char* message);
+
+/* Creates an operator. `weights` and `matrices` are copied; any alignment of their element does. */
+MFEDGE_API int mfedge_operator_create(mfedge_kind kind, const mfedge_config* config, const float* weights,
+                                      size_t weight_count, const void* matrices, size_t matrix_count,
+                                      mfedge_type matrix_type, mfedge_operator** created, char* message);
+MFEDGE_API void mfedge_operator_destroy(mfedge_operator*);
+
+MFEDGE_API int32_t mfedge_operator_inputs(const mfedge_operator*);
+MFEDGE_API int32_t mfedge_operator_outputs(const mfedge_operator*);
+
+/* Rank and shape of every output, from the inputs' (data is not read). Checks that the inputs fit. */
+MFEDGE_API int mfedge_operator_shapes(const mfedge_operator*, const mfedge_tensor* inputs, mfedge_tensor* outputs,
+                                      char* message);
+
+/* A pool may be shared by all operators of a session and by all threads. */
+MFEDGE_API mfedge_pool* mfedge_pool_create(void);
+MFEDGE_API void mfedge_pool_destroy(mfedge_pool*);
+
+/* Runs it. Inputs and outputs do not overlap; outputs have the shapes of mfedge_operator_shapes. */
+MFEDGE_API int mfedge_operator_run(const mfedge_operator*, const mfedge_tensor* inputs, const mfedge_tensor* outputs,
+                                   mfedge_pool* pool, char* message);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
