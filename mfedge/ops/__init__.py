@@ -5,18 +5,27 @@ format lowers that node its own way, and a native kernel can stand behind it. Im
 package registers them all.
 """
 
+from mfedge.ops.block import block, block_reference
 from mfedge.ops.dynamic_relu import dynamic_relu, dynamic_relu_reference
 from mfedge.ops.former_attention import former_attention, former_attention_reference
 from mfedge.ops.former_to_mobile import former_to_mobile, former_to_mobile_reference
+from mfedge.ops.head import head, head_reference
 from mfedge.ops.mobile_to_former import mobile_to_former, mobile_to_former_reference
+from mfedge.ops.stem import stem, stem_reference
 
 __all__ = [
+    "block",
+    "block_reference",
     "dynamic_relu",
     "dynamic_relu_reference",
     "former_attention",
     "former_attention_reference",
     "former_to_mobile",
     "former_to_mobile_reference",
+    "head",
+    "head_reference",
     "mobile_to_former",
     "mobile_to_former_reference",
+    "stem",
+    "stem_reference",
 ]

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from mfedge.ops.layout import Kind
+from mfedge.ops.native import operators
 from mfedge.ops.registry import check_features, check_heads, check_tokens, register_gradient
 
 
@@ -44,6 +46,8 @@ def mobile_to_former(features: Tensor, query: Tensor, heads: int, scale: float) 
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, query, heads)
+    if operators.serves(features, query):
+        return operators.without_weights(Kind.MOBILE_TO_FORMER, heads, scale).run(features, query)[0]
     return mobile_to_former_reference(features, query, heads, scale)
 
 

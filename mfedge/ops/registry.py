@@ -9,24 +9,28 @@ import torch
 from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
 
+from mfedge.ops import layout
+from mfedge.ops.layout import Config, Kind
 
-def register_gradient(op: CustomOpDef, reference: Callable[..., Tensor]) -> None:
+
+def register_gradient(op: CustomOpDef, reference: Callable[..., Tensor | tuple[Tensor, ...]]) -> None:
     """Give `op` the gradient of its reference, recomputed in the backward pass.
 
     Only the inputs are kept between the passes: the attention maps (B, N, M, H·W), by far the
     largest intermediate, are computed again instead of being stored for every block.
     """
 
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         tensors = [value for value in inputs if isinstance(value, Tensor)]
         ctx.rest = inputs[len(tensors) :]  # every operator takes its tensors first, then plain numbers
         ctx.save_for_backward(*tensors)
 
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads_of_outputs: Tensor) -> tuple[Tensor | None, ...]:
         with torch.enable_grad():
             tensors = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
-            output = reference(*tensors, *ctx.rest)
-            grads = torch.autograd.grad(output, tensors, grad)
+            outputs = reference(*tensors, *ctx.rest)
+            outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+            grads = torch.autograd.grad(outputs, tensors, grads_of_outputs)
         return (*grads, *(None for _ in ctx.rest))
 
     op.register_autograd(backward, setup_context=setup_context)
@@ -58,6 +62,33 @@ def check_features(operator: str, features: Tensor) -> None:
     torch._check_value(
         features.dim() == 4,
         lambda: f"mfedge::{operator}: features must be (B, C, H, W), found {describe(features.shape)}",
+    )
+
+
+def check_vectors(operator: str, kind: Kind, config: Config, weights: Tensor, matrices: Tensor | None = None) -> None:
+    """Raise ValueError unless the flat weights of a whole block have as many elements as its sizes say."""
+    wanted = [("weights", weights, layout.vectors(kind, config))]
+    if matrices is not None:
+        wanted.append(("matrices", matrices, layout.matrices(kind, config)))
+    for name, vector, parts in wanted:
+        expected = layout.count(parts)
+        torch._check_value(
+            vector.dim() == 1 and vector.shape[0] == expected,
+            lambda: f"mfedge::{operator}: {name} must be ({expected},), found {describe(vector.shape)}",  # noqa: B023
+        )
+
+
+def check_block_inputs(operator: str, features: Tensor, tokens: Tensor, config: Config) -> None:
+    """Raise ValueError unless a block's map and tokens are of its sizes."""
+    check_features(operator, features)
+    torch._check_value(
+        features.shape[1] == config.in_channels,
+        lambda: f"mfedge::{operator}: features must have {config.in_channels} channels, found {features.shape[1]}",
+    )
+    check_tokens(operator, "tokens", tokens, features.shape[0], config.token_dim)
+    torch._check_value(
+        tokens.shape[1] == config.tokens,
+        lambda: f"mfedge::{operator}: tokens must be {config.tokens} a batch, found {tokens.shape[1]}",
     )
 
 

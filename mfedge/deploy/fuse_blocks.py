@@ -1,0 +1,179 @@
+"""Every block becomes one operator, for the native kernels: the whole network is a stem, its blocks and a head.
+
+    relu6(conv(x)), then blocks.0          →  stem(x)
+    blocks.i(x, z), from blocks.1          →  block(x, z)
+    mobile_to_former(x, z), classifier(x)  →  head(x, z)
+
+Not a search for a pattern: what a Mobile-Former looks like, its spec says, and the rewrites before this one have left
+its layers in place under their names. Their weights are gathered into the two vectors of `mfedge.ops.layout`.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import Tensor, fx, nn
+
+from mfedge.errors import UnsupportedError, UsageError
+from mfedge.nn import MobileFormer, bridge, former
+from mfedge.nn.dynamic_relu import REDUCTION
+from mfedge.ops import layout
+from mfedge.ops.layout import Config, Kind
+from mfedge.spec import MF, Lite, MFDown, MobileFormerSpec
+
+
+class FusedOperator(nn.Module):
+    """What three parts have in common: the flat weights as buffers, the sizes."""
+
+    def __init__(self, config: Config, weights: Tensor, matrices: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = list(config)
+        self.register_buffer("weights", weights)
+        if matrices is not None:
+            self.register_buffer("matrices", matrices)
+
+
+class Stem(FusedOperator):
+    """(B, 3, H, W) → (B, C, H', W')."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.ops.mfedge.stem(images, self.weights, self.config)
+
+
+class Block(FusedOperator):
+    """(B, C, H, W), (B | 1, M, D) → (B, C', H', W'), (B, M, D)."""
+
+    def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ops.mfedge.block(features, tokens, self.weights, self.matrices, self.config)
+
+
+class Head(FusedOperator):
+    """(B, C, H, W), (B | 1, M, D) → (B, classes)."""
+
+    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
+        return torch.ops.mfedge.head(features, tokens, self.weights, self.matrices, self.config)
+
+
+def check_native(network: nn.Module) -> MobileFormerSpec:
+    """The spec of a network that the native kernels compute.
+
+    Raises:
+        UsageError: a network of another family.
+        UnsupportedError: a field that the kernels have no code for; it is named.
+    """
+    if not isinstance(network, MobileFormer):
+        raise UsageError(
+            f"kernels: there are no native kernels for {type(network).__name__}; use --kernels portable, "
+            "its operators are fast in every runtime"
+        )
+    spec = network.spec
+    allowed: dict[str, tuple[object, ...]] = {
+        "mobile_only": (False,),
+        "mixing": ("attention",),
+        "activation": ("dynamic-relu", "relu"),
+        "kernel": (3,),
+    }
+    for field, values in allowed.items():
+        found = getattr(spec, field)
+        if found not in values:
+            raise _unsupported(field, " or ".join(map(_toml, values)), _toml(found))
+    if spec.tokens > layout.MAX_TOKENS:
+        raise _unsupported("tokens", f"at most {layout.MAX_TOKENS}", str(spec.tokens))
+    kinds = [block.__struct_config__.tag for block in spec.blocks]
+    for i, kind in enumerate(kinds):
+        if (kind == "bneck-lite") != (i == 0):
+            wanted = '"bneck-lite" first and none behind it'
+            raise _unsupported(f"blocks[{i}].kind", wanted, f'"{kind}"')
+    return spec
+
+
+def fuse_blocks(graph: fx.GraphModule, spec: MobileFormerSpec) -> fx.GraphModule:
+    """A new graph of one operator a block, from one whose layers are folded.
+
+    Args:
+        graph: after every rewrite that folds one layer into another; none that merges or names them.
+        spec: of the network it was made from, as `check_native` returns it.
+    """
+    tokens = graph.get_parameter("tokens").detach().clone()
+    with torch.inference_mode(False):  # buffers that count the writes to them, wherever this is called
+        parts = _parts(graph, spec)
+    root = nn.Module()
+    root.register_buffer("tokens", tokens)
+    for name, part in parts.items():
+        *path, last = name.split(".")
+        parent = root
+        for step in path:
+            if not hasattr(parent, step):
+                parent.add_module(step, nn.Module())
+            parent = parent.get_submodule(step)
+        parent.add_module(last, part)
+
+    fused = fx.Graph()
+    x = fused.placeholder("images")
+    z = fused.get_attr("tokens")
+    for name, part in parts.items():
+        if isinstance(part, Stem):
+            x = fused.call_module(name, (x,))
+        elif isinstance(part, Block):
+            both = fused.call_module(name, (x, z))
+            x, z = (fused.call_function(operator.getitem, (both, i)) for i in (0, 1))
+        else:
+            fused.output(fused.call_module(name, (x, z)))
+    return fx.GraphModule(root, fused, "MobileFormer").eval()
+
+
+def _parts(graph: fx.GraphModule, spec: MobileFormerSpec) -> dict[str, FusedOperator]:
+    """The operators by their place in the network, in the order they run."""
+    lite, *blocks = spec.blocks
+    assert isinstance(lite, Lite), "check_native has seen to it"
+    config = Config(spec.stem, lite.expand, lite.out, stride=lite.stride)
+    found: dict[str, FusedOperator] = {"stem": Stem(config, _gather(graph, "", layout.vectors(Kind.STEM, config)))}
+    both = Config(
+        tokens=spec.tokens, token_dim=spec.token_dim, heads=bridge.HEADS, former_heads=former.HEADS,
+        ffn=former.FFN_RATIO * spec.token_dim if spec.former_ffn else 0,
+        hyper=spec.token_dim // REDUCTION if spec.activation == "dynamic-relu" else 0,
+    )  # fmt: skip
+    channels = lite.out
+    for i, block in enumerate(blocks, start=1):
+        assert isinstance(block, MF | MFDown), "check_native has seen to it"
+        down = isinstance(block, MFDown)
+        config = both._replace(
+            in_channels=channels, expand=block.expand, out_channels=block.out,
+            expand2=block.expand2 if isinstance(block, MFDown) else 0, stride=2 if down else 1,
+        )  # fmt: skip
+        found[f"blocks.{i}"] = Block(config, *_both(graph, f"blocks.{i}.", Kind.BLOCK, config))
+        channels = block.out
+    classes = graph.get_parameter("classifier.classify.bias").numel()
+    config = Config(
+        channels, spec.head.channels, tokens=spec.tokens, token_dim=spec.token_dim, heads=bridge.HEADS,
+        hidden=spec.head.hidden, classes=classes,
+    )  # fmt: skip
+    found["head"] = Head(config, *_both(graph, "", Kind.HEAD, config))
+    return found
+
+
+def _both(graph: fx.GraphModule, prefix: str, kind: Kind, config: Config) -> tuple[Tensor, Tensor]:
+    """(weights, matrices) of an operator."""
+    vectors, matrices = layout.vectors(kind, config), layout.matrices(kind, config)
+    return _gather(graph, prefix, vectors), _gather(graph, prefix, matrices)
+
+
+@torch.no_grad()
+def _gather(graph: fx.GraphModule, prefix: str, parts: layout.Layout) -> Tensor:
+    """The parameters of these names, end to end, (n,)."""
+    found = []
+    for name, shape in parts:
+        value = graph.get_parameter(prefix + name)
+        if tuple(value.shape) != shape:
+            raise AssertionError(f"{prefix}{name}: expected {shape}, found {tuple(value.shape)}")
+        found.append(value.reshape(-1))
+    return torch.cat(found)
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _unsupported(field: str, expected: str, found: str) -> UnsupportedError:
+    return UnsupportedError(f"{field}: the native kernels expect {expected}, found {found}; use --kernels portable")

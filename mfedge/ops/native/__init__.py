@@ -1,0 +1,1 @@
+"""The native kernels: C++ sources, the built libraries, and the way to them from PyTorch."""

@@ -1,0 +1,85 @@
+"""The stem and the lite bottleneck behind it as one operator (paper, Table 11, first two rows).
+
+X = relu6(conv₃ₓ₃,₂(images)),   out = pointwise(relu6(depthwise(X)))  [+ X where nothing changes shape]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from mfedge.ops import layout
+from mfedge.ops.layout import Config, Kind
+from mfedge.ops.native import operators
+from mfedge.ops.registry import check_features, check_vectors, register_gradient
+
+
+def stem_reference(images: Tensor, weights: Tensor, config: Sequence[int]) -> Tensor:
+    """The plain twin of `torch.ops.mfedge.stem`; same shapes, differentiable."""
+    c = Config(*config)
+    p = layout.split(weights, layout.vectors(Kind.STEM, c))
+
+    def conv(x: Tensor, name: str, stride: int = 1, groups: int = 1) -> Tensor:
+        weight = p[f"{name}.weight"]
+        return F.conv2d(x, weight, p[f"{name}.bias"], stride, weight.shape[-1] // 2, groups=groups)
+
+    x = F.relu6(conv(images, "stem.0.conv", stride=2))  # (B, C, H/2, W/2)
+    y = F.relu6(conv(x, "blocks.0.mobile.depthwise.conv", c.stride, groups=c.in_channels))
+    y = conv(y, "blocks.0.mobile.project.conv")
+    return x + y if c.stride == 1 and c.in_channels == c.out_channels else y
+
+
+@torch.library.custom_op("mfedge::stem", mutates_args=())
+def stem(images: Tensor, weights: Tensor, config: Sequence[int]) -> Tensor:
+    """First convolution and lite bottleneck, BatchNorm folded.
+
+    Args:
+        images: (B, 3, H, W) float.
+        weights: (n,), as `layout.vectors(Kind.STEM, …)` lists them.
+        config: the thirteen integers of `layout.Config`.
+
+    Returns:
+        (B, out_channels, H', W'), a half or a quarter of H and W, rounded up.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    c = check_shapes(images, weights, config)
+    if operators.serves(images) and operators.serves_weights(weights):
+        return operators.of_weights(Kind.STEM, c, weights).run(images)[0]
+    return stem_reference(images, weights, config).contiguous()  # as the shape function promises
+
+
+def check_shapes(images: Tensor, weights: Tensor, config: Sequence[int]) -> Config:
+    """Raise ValueError, naming the argument, unless the shapes fit together."""
+    c = layout.check_config(Kind.STEM, config)
+    check_features("stem", images)
+    torch._check_value(
+        images.shape[1] == 3, lambda: f"mfedge::stem: images must have 3 channels, found {images.shape[1]}"
+    )
+    check_vectors("stem", Kind.STEM, c, weights)
+    return c
+
+
+@stem.register_fake
+def _(images: Tensor, weights: Tensor, config: Sequence[int]) -> Tensor:
+    c = check_shapes(images, weights, config)
+    height, width = layout.halved(images.shape[2]), layout.halved(images.shape[3])
+    if c.stride == 2:
+        height, width = layout.halved(height), layout.halved(width)
+    return images.new_empty((images.shape[0], c.out_channels, height, width))
+
+
+register_gradient(stem, stem_reference)
+
+
+@register_flop_formula(torch.ops.mfedge.stem)
+def flops(images: list[int], weights: list[int], config: Sequence[int], **_: Any) -> int:
+    """Its convolutions; a flop counter counts a multiply-add as 2."""
+    B, H, W = images[0], *images[2:]
+    return 2 * B * layout.madds(Kind.STEM, Config(*config), H, W)
