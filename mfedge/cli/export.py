@@ -26,8 +26,12 @@ def export(
     precision: Annotated[
         str | None, typer.Option("--precision", help="fp32, or fp16: weights stored as half. Default fp32.")
     ] = None,
+    kernels: Annotated[
+        str | None,
+        typer.Option("--kernels", help="portable: standard operators; native: mfedge's own. Default portable."),
+    ] = None,
     target: Annotated[
-        str | None, typer.Option("--target", help="A file of export/ that fixes format, size and precision.")
+        str | None, typer.Option("--target", help="A file of export/ that fixes format, size, precision and kernels.")
     ] = None,
     weights: WeightsFile = None,
     num_classes: NumClasses = 1000,
@@ -41,7 +45,7 @@ def export(
     from mfedge.exporters.targets import load_target
     from mfedge.zoo import load_spec
 
-    plan = load_target(target, formats, size, precision)
+    plan = load_target(target, formats, size, precision, kernels)
     spec = load_spec(variant, overrides)
     size_in_pixels = parse_size(plan.size)
     if weights is None:
@@ -53,7 +57,9 @@ def export(
         from mfedge.exporters.export import Request, parse_formats
         from mfedge.exporters.export import export as run
 
-        request = Request(spec, parse_formats(plan.formats), size_in_pixels, plan.precision, weights, num_classes)
+        request = Request(
+            spec, parse_formats(plan.formats), size_in_pixels, plan.precision, weights, num_classes, plan.kernels
+        )
         folders = run(request, output, progress)
 
     results: list[dict[str, Any]] = []

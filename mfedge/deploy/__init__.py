@@ -47,7 +47,7 @@ def deploy(network: nn.Module, kernels: str = "portable") -> fx.GraphModule:
     """
     if kernels not in KERNELS:
         raise UsageError(f"--kernels {kernels}: expected one of {', '.join(KERNELS)}")
-    spec = check_native(network) if kernels == "native" else None
+    spec = check_native(network.spec) if kernels == "native" else None  # type: ignore[arg-type]  # both families have one
     graph = to_graph(copy.deepcopy(network).eval())
     for rewrite in REWRITES if spec is None else FOLDS:
         rewrite(graph)

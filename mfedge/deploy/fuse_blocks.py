@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from mfedge.errors import UnsupportedError, UsageError
-from mfedge.nn import MobileFormer, bridge, former
+from mfedge.nn import bridge, former
 from mfedge.nn.dynamic_relu import REDUCTION
 from mfedge.ops import layout
 from mfedge.ops.layout import Config, Kind
-from mfedge.spec import MF, Lite, MFDown, MobileFormerSpec
+from mfedge.spec import MF, Lite, MFDown, MobileFormerSpec, Spec
 
 
 class FusedOperator(nn.Module):
@@ -55,19 +55,15 @@ class Head(FusedOperator):
         return torch.ops.mfedge.head(features, tokens, self.weights, self.matrices, self.config)
 
 
-def check_native(network: nn.Module) -> MobileFormerSpec:
-    """The spec of a network that the native kernels compute.
+def check_native(spec: Spec) -> MobileFormerSpec:
+    """The spec, if it is of a network that the native kernels compute.
 
     Raises:
         UsageError: a network of another family.
         UnsupportedError: a field that the kernels have no code for; it is named.
     """
-    if not isinstance(network, MobileFormer):
-        raise UsageError(
-            f"kernels: there are no native kernels for {type(network).__name__}; use --kernels portable, "
-            "its operators are fast in every runtime"
-        )
-    spec = network.spec
+    if not isinstance(spec, MobileFormerSpec):
+        raise UsageError(f"--kernels native: there are no native kernels for {spec.name}; use --kernels portable")
     allowed: dict[str, tuple[object, ...]] = {
         "mobile_only": (False,),
         "mixing": ("attention",),

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from torch import nn
 from torch.export import ExportedProgram
 
-from mfedge import __version__, runtimes
+from mfedge import __version__, native, runtimes
 from mfedge.checkpoint import load_weights, sha256
 from mfedge.deploy import deploy, trace
+from mfedge.deploy.fuse_blocks import check_native
 from mfedge.errors import ArtifactError, ParityError, UsageError
 from mfedge.exporters import artifact, parity
 from mfedge.exporters.labels import labels_for
@@ -46,6 +47,7 @@ class Request(Struct, frozen=True):
     precision: str = "fp32"
     weights: Path | None = None
     num_classes: int = 1000
+    kernels: str = "portable"
 
 
 def export(request: Request, output: Path, progress: Progress = lambda _: None) -> list[Path]:
@@ -61,8 +63,10 @@ def export(request: Request, output: Path, progress: Progress = lambda _: None) 
 
     Raises:
         CheckpointError, UnsupportedError, ParityError, StorageError: nothing of that format was published.
+        MissingRuntimeError: native kernels are asked for and not built.
     """
     check_size(request)
+    check_kernels(request)
     destinations = [output / artifact_name(request, name) for name in request.formats]
     for destination in destinations:
         artifact.check_destination(destination)
@@ -71,7 +75,7 @@ def export(request: Request, output: Path, progress: Progress = lambda _: None) 
     network = build(request.spec, request.num_classes)
     weights = _fill(network, request.weights)
     progress("rewriting for inference")
-    deployed = deploy(network)
+    deployed = deploy(network, request.kernels)
     progress("tracing")
     program = trace(deployed, *(request.size or DYNAMIC_EXAMPLE), dynamic=request.size is None)
     for name, destination in zip(request.formats, destinations, strict=True):
@@ -82,9 +86,10 @@ def export(request: Request, output: Path, progress: Progress = lambda _: None) 
 
 
 def artifact_name(request: Request, format_name: str) -> str:
-    """`mobile-former-214m-224x320-fp16-onnx`: one folder for everything that makes a file another file."""
+    """`mobile-former-214m-224x320-fp16-native-onnx`: one folder for everything that makes a file another file."""
     size = "dynamic" if request.size is None else "{}x{}".format(*request.size)
-    return f"{request.spec.name}-{size}-{request.precision}-{format_name}"
+    native = "-native" if request.kernels == "native" else ""
+    return f"{request.spec.name}-{size}-{request.precision}{native}-{format_name}"
 
 
 def check_size(request: Request) -> None:
@@ -96,6 +101,14 @@ def check_size(request: Request) -> None:
                 f"size: a position-mixing MLP takes its image_size only, {spec.image_size}x{spec.image_size}; "
                 f"pass that, or --set image_size=N"
             )
+
+
+def check_kernels(request: Request) -> None:
+    """Before anything is computed: raise as `deploy` would, and MissingRuntimeError if a file could not be proven."""
+    if request.kernels == "native":
+        check_native(request.spec)
+        for name in request.formats:
+            native.path(native.LIBRARY_OF_FORMAT[name])
 
 
 def _fill(network: nn.Module, checkpoint: Path | None) -> Weights:
@@ -160,6 +173,8 @@ def _write(
         parity=figures,
         versions=versions(format_name),
         files=artifact.file_sums(staging),
+        kernels=request.kernels,  # type: ignore[arg-type]  # one of the two: deploy has refused others
+        kernels_abi=native.ABI if request.kernels == "native" else UNSET,
     )
     (staging / FILE).write_bytes(encode(manifest))
 

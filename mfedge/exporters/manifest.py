@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from mfedge.errors import ArtifactError
 from mfedge.images import Preprocessing
+from mfedge.native import ABI
 
 FILE = "manifest.json"
 SCHEMA = 1
@@ -76,6 +77,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     parity: Parity
     versions: dict[str, str]
     files: dict[str, str]  # name → SHA-256, of every file but the manifest
+    # Absent from manifests written before there were native kernels: those are portable.
+    kernels: Literal["portable", "native"] | UnsetType = UNSET
+    kernels_abi: int | UnsetType = UNSET  # of native ones: MFEDGE_ABI_VERSION of the library that the file needs
     sha256: str = ""  # of the manifest itself, with this field empty
 
 
@@ -100,6 +104,11 @@ def read(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: changed since the export; export it again")
     if manifest.schema != SCHEMA:
         raise ArtifactError(f"{path}: expected schema {SCHEMA}, found {manifest.schema}; use the mfedge that wrote it")
+    if manifest.kernels == "native" and manifest.kernels_abi != ABI:
+        raise ArtifactError(
+            f"{path}: its native operators are of ABI version {manifest.kernels_abi}, this mfedge has {ABI}; "
+            "export it again"
+        )
     return manifest
 
 

@@ -11,8 +11,11 @@ from mfedge.errors import ArtifactError
 def count_operators(path: Path) -> dict[str, int]:
     """Operators by type, most frequent first; constants, inputs and outputs are not operators.
 
+    A custom operator counts under its own name.
+
     Raises:
         ArtifactError: the file is not a sound model of its format.
+        MissingRuntimeError: an OpenVINO file of native operators, which its library has to be there to read.
     """
     counts = Counter({".onnx": _onnx, ".xml": _openvino, ".tflite": _tflite}[path.suffix](path))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
@@ -52,4 +55,9 @@ def _tflite(path: Path) -> list[str]:
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     graph = model.Subgraphs(0)
     used = [codes[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength())]
-    return [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in used]
+    return [
+        code.CustomCode().decode("utf-8", "replace")
+        if code.CustomCode()
+        else names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        for code in used
+    ]

@@ -1,4 +1,4 @@
-"""Deployment targets: files in export/ that fix formats, size and precision under one name."""
+"""Deployment targets: files in export/ that fix formats, size, precision and kernels under one name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from mfedge.errors import UsageError
+from mfedge.native import KERNELS
 from mfedge.resources import folder
 
 PRECISIONS = ("fp32", "fp16")
@@ -23,6 +24,7 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     formats: tuple[Literal["onnx", "openvino", "tflite"], ...]
     size: str = "224"
     precision: Literal["fp32", "fp16"] = "fp32"
+    kernels: Literal["portable", "native"] = "portable"
 
 
 def targets() -> list[str]:
@@ -30,12 +32,16 @@ def targets() -> list[str]:
     return sorted(path.stem for path in folder("export").glob("*.toml"))
 
 
-def load_target(name: str | None, formats: Sequence[str], size: str | None, precision: str | None) -> Target:
+def load_target(
+    name: str | None, formats: Sequence[str], size: str | None, precision: str | None, kernels: str | None = None
+) -> Target:
     """A target with what the command line says in place of its own fields.
 
     Raises:
-        UsageError: no such target; a bad file, by field; an unknown precision.
+        UsageError: no such target; a bad file, by field; an unknown precision; unknown kernels.
     """
+    if kernels is not None and kernels not in KERNELS:
+        raise UsageError(f"--kernels {kernels}: expected one of {', '.join(KERNELS)}")
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
     base = Target(description="", formats=()) if name is None else _read(name)
@@ -44,6 +50,7 @@ def load_target(name: str | None, formats: Sequence[str], size: str | None, prec
         formats=tuple(formats) or base.formats,
         size=size or base.size,
         precision=precision or base.precision,
+        kernels=kernels or base.kernels,
     )
 
 
