@@ -56,7 +56,7 @@ def _tflite(path: Path) -> list[str]:
     graph = model.Subgraphs(0)
     used = [codes[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength())]
     return [
-        code.CustomCode().decode("utf-8", "replace")
+        code.CustomCode().decode("utf-8", "replace").rstrip(".0123456789")  # mfedge.Block.3: one type, numbered
         if code.CustomCode()
         else names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         for code in used

@@ -1,4 +1,7 @@
-"""LiteRT (ai-edge-litert) on the CPU with XNNPACK; its session also serves the older tflite-runtime."""
+"""LiteRT (ai-edge-litert) on the CPU with XNNPACK; its session also serves the older tflite-runtime.
+
+Files with native operators run in the same interpreter, which hands those to mfedge's delegate.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from mfedge import native
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.runtimes.base import Array, Metadata
 
 NAME = "litert"
 SUFFIX = ".tflite"
+CUSTOM = "mfedge."  # how the names of native operators begin, as no other text in a file does
 
 
 def _library() -> Any:
@@ -37,9 +42,13 @@ class TfliteSession:
     """One interpreter, resized when the input's size changes and the file allows it."""
 
     def __init__(self, library: Any, path: Path, threads: int, name: str, library_version: str) -> None:
+        # From memory: the path variant also maps files of any kind, and says less about bad ones.
+        content = path.read_bytes()
+        delegates = [_delegate(library, name)] if CUSTOM.encode() in content else []
         try:
-            # From memory: the path variant also maps files of any kind, and says less about bad ones.
-            self._interpreter = library.Interpreter(model_content=path.read_bytes(), num_threads=threads)
+            self._interpreter = library.Interpreter(
+                model_content=content, num_threads=threads, experimental_delegates=delegates
+            )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"{path}: {name} cannot load it: {_first_line(error)}") from None
@@ -52,9 +61,16 @@ class TfliteSession:
         self.metadata = Metadata(name, library_version, signature, "NHWC", threads, self._execution())
 
     def _execution(self) -> str:
-        """Which operators XNNPACK took, from the interpreter's plan."""
+        """Which operators the native kernels and XNNPACK took, from the interpreter's plan."""
         operators = self._interpreter._get_ops_details()
-        delegates = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+        ours = {int(operator["outputs"][0]) for operator in operators if operator["op_name"].startswith(CUSTOM)}
+        delegates = [
+            operator
+            for operator in operators
+            if operator["op_name"] == "DELEGATE" and int(operator["outputs"][0]) not in ours
+        ]
+        if ours:
+            return f"native kernels, float32, {len(ours)} operators; XNNPACK, {len(delegates)} of the rest"
         if not delegates:
             return "CPU, float32, no delegate"
         whole = len(delegates) == 1 and self._output in delegates[0]["outputs"]
@@ -88,6 +104,21 @@ class TfliteSession:
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"{self.metadata.runtime} cannot run {shape}: {_first_line(error)}") from None
         self._shape = shape
+
+
+def _delegate(library: Any, name: str) -> Any:
+    """mfedge's own, which runs the native operators; one an interpreter.
+
+    Raises:
+        MissingRuntimeError: it is not built, or this runtime does not take it.
+    """
+    file = native.path("litert")
+    try:
+        return library.load_delegate(str(file))
+    except (ValueError, OSError, AttributeError) as error:
+        raise MissingRuntimeError(
+            f"{name}: does not take the native kernels of {file}: {_first_line(error)}; use --kernels portable"
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

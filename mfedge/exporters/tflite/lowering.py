@@ -3,7 +3,7 @@
 Layouts: a map (1, C, H, W) is stored as (1, H, W, C), a token tensor (1, M, D) as the matrix (M, D), anything
 smaller as it is. No rule transposes a map. The attentions keep a map whole, with block-diagonal masks E_n
 on the small token side (see `mfedge.exporters.onnx`). What XNNPACK does not take is avoided, so that it
-takes the whole graph as one partition.
+takes the whole graph as one partition. A trace of whole blocks as native operators is written by the rules of `native`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from torch.export import ExportedProgram
 
 from mfedge.errors import UnsupportedError
 from mfedge.exporters.lowering import Lowering, Rules
+from mfedge.exporters.tflite import native
 from mfedge.exporters.tflite.unroll import plan_unrolling
 from mfedge.exporters.tflite.writer import Shape, Tensor, Writer
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
-RULES = Rules()
+RULES = Rules(native.RULES)
 Activation = schema.ActivationFunctionType
 CONCAT_MAX = 4  # XNNPACK leaves a CONCATENATION of more than five inputs to TFLite
 FUSED = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
@@ -53,11 +54,11 @@ class TfliteLowering(Lowering[Tensor]):
         return self.images
 
     def constant(self, name: str, value: TorchTensor) -> Any:
-        """Kept as an array until its rule knows the layout; a token matrix is written at once."""
+        """Kept as an array until its rule knows the layout; a portable graph's token matrix is written at once."""
         if name in self.unrolling.permuted:
             value = value.index_select(*self.unrolling.permuted[name])
         array = value.numpy()
-        if value.dim() == 3:
+        if value.dim() == 3 and not native.is_native(self.node):
             return self.writer.constant(name, array[0])
         return Parameter(name, array)
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 SCHEMA_VERSION = 3
 ALIGNMENT = 16  # bytes, of every buffer: the schema's force_align, which the generated packers leave out
+RAW_ALIGNMENT = 64  # of what a custom operator reads: LiteRT hands kernels no tensor that lies on less
 HALF_MIN_ELEMENTS = 256  # weights smaller than this stay float32: nothing to save
 Shape = tuple[int, ...]
 
@@ -24,14 +25,15 @@ class Tensor(Struct, frozen=True):
 
 
 class AlignedBuffer:
-    """Packs like the schema's own BufferT, its data at a multiple of 16 bytes."""
+    """Packs like the schema's own BufferT, its data at a multiple of 16 bytes or more."""
 
-    def __init__(self, data: bytes = b"") -> None:
+    def __init__(self, data: bytes = b"", alignment: int = ALIGNMENT) -> None:
         self.data = data
+        self.alignment = alignment
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # the name that ModelT calls
         if self.data:
-            builder.StartVector(1, len(self.data), ALIGNMENT)
+            builder.StartVector(1, len(self.data), self.alignment)
             builder.head -= len(self.data)
             builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
             vector = builder.EndVector()
@@ -49,7 +51,7 @@ class Writer:
         self.tensors: list[Any] = []
         self.buffers = [AlignedBuffer()]  # buffer 0 is empty by convention
         self.operators: list[Any] = []
-        self.codes: dict[tuple[int, int], int] = {}
+        self.codes: dict[tuple[int, int, str], int] = {}  # builtin operator, version, custom code → index
         self.constants: dict[tuple[str, Shape, bytes], Tensor] = {}
 
     def tensor(self, name: str, shape: Shape, signature: Sequence[int] | None = None) -> Tensor:
@@ -71,6 +73,11 @@ class Writer:
         self.constants[key] = found
         return found
 
+    def raw(self, name: str, value: np.ndarray[Any, Any]) -> Tensor:
+        """A float32 or float16 constant stored as it is, for a custom operator."""
+        kind = schema.TensorType.FLOAT16 if value.dtype == np.float16 else schema.TensorType.FLOAT32
+        return self._stored(name, np.ascontiguousarray(value), kind, RAW_ALIGNMENT)
+
     def op(
         self,
         kind: str,
@@ -83,18 +90,23 @@ class Writer:
     ) -> Tensor:
         """Append an operator; its first output. Further outputs have the next indices and the same shape."""
         found = [self.tensor(f"{name}:{i}" if outputs > 1 else name, shape) for i in range(outputs)]
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self.codes.setdefault((getattr(schema.BuiltinOperator, kind), version), len(self.codes))
-        operator.inputs = [tensor.index for tensor in inputs]
-        operator.outputs = [tensor.index for tensor in found]
+        operator = self._operator((getattr(schema.BuiltinOperator, kind), version, ""), inputs, found)
         if options is not None:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
             operator.builtinOptions = getattr(schema, f"{options[0]}T")()
             for field, value in options[1].items():
                 assert hasattr(operator.builtinOptions, field), (options[0], field)
                 setattr(operator.builtinOptions, field, value)
-        self.operators.append(operator)
         return found[0]
+
+    def custom(
+        self, code: str, inputs: Sequence[Tensor], shapes: Sequence[Shape], name: str, options: bytes
+    ) -> list[Tensor]:
+        """Append a custom operator with an output of each shape."""
+        found = [self.tensor(f"{name}:{i}" if len(shapes) > 1 else name, shape) for i, shape in enumerate(shapes)]
+        operator = self._operator((schema.BuiltinOperator.CUSTOM, 1, code), inputs, found)
+        operator.customOptions = np.frombuffer(options, np.uint8)
+        return found
 
     def finish(self, images: Tensor, logits: Tensor) -> bytes:
         """The file's bytes, with one signature: images → logits."""
@@ -111,13 +123,21 @@ class Writer:
         model = schema.ModelT()
         model.version, model.description = SCHEMA_VERSION, b"mfedge"
         model.subgraphs, model.buffers, model.signatureDefs = [graph], self.buffers, [signature]
-        model.operatorCodes = [_code(kind, version) for kind, version in self.codes]
+        model.operatorCodes = [_code(*key) for key in self.codes]
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
 
-    def _stored(self, name: str, value: np.ndarray[Any, Any], kind: int) -> Tensor:
-        self.buffers.append(AlignedBuffer(value.tobytes()))
+    def _operator(self, code: tuple[int, int, str], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Any:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self.codes.setdefault(code, len(self.codes))
+        operator.inputs = [tensor.index for tensor in inputs]
+        operator.outputs = [tensor.index for tensor in outputs]
+        self.operators.append(operator)
+        return operator
+
+    def _stored(self, name: str, value: np.ndarray[Any, Any], kind: int, alignment: int = ALIGNMENT) -> Tensor:
+        self.buffers.append(AlignedBuffer(value.tobytes(), alignment))
         return self._tensor(name, value.shape, kind, len(self.buffers) - 1)
 
     def _tensor(
@@ -138,8 +158,10 @@ def _named(name: bytes, tensor: Tensor) -> Any:
     return entry
 
 
-def _code(kind: int, version: int) -> Any:
+def _code(kind: int, version: int, custom: str) -> Any:
     code = schema.OperatorCodeT()
+    if custom:
+        code.customCode = custom.encode()
     # Readers before the 8-bit code ran out look at the deprecated field; 127 sends them to the new one.
     code.deprecatedBuiltinCode, code.builtinCode, code.version = min(kind, 127), kind, version
     return code

@@ -1,0 +1,88 @@
+// What both of LiteRT's interfaces share: which operators there are, what their options say, and how one is created.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "mfedge_kernels.h"
+
+namespace mfedge_lite {
+
+struct Kind {
+  const char* name;
+  mfedge_kind kind;
+  int inputs, outputs;  // inputs without the weights
+  bool weights, matrices;
+
+  int all_inputs() const { return inputs + (weights ? 1 : 0) + (matrices ? 1 : 0); }
+};
+
+constexpr Kind kKinds[] = {
+    {"mfedge.Stem", MFEDGE_STEM, 1, 1, true, false},
+    {"mfedge.Block", MFEDGE_BLOCK, 2, 2, true, true},
+    {"mfedge.Head", MFEDGE_HEAD, 2, 1, true, true},
+    {"mfedge.MobileToFormer", MFEDGE_MOBILE_TO_FORMER, 2, 1, false, false},
+    {"mfedge.FormerToMobile", MFEDGE_FORMER_TO_MOBILE, 3, 1, false, false},
+    {"mfedge.DynamicRelu", MFEDGE_DYNAMIC_RELU, 3, 1, false, false},
+};
+
+// The operator of a node called `name`, with or without its number; null if it is none of ours.
+inline const Kind* find_kind(const char* name) {
+  for (const Kind& kind : kKinds) {
+    const size_t length = std::strlen(kind.name);
+    if (std::strncmp(name, kind.name, length) == 0 && (name[length] == 0 || name[length] == '.')) return &kind;
+  }
+  return nullptr;
+}
+
+// Options as they are in a file: "mfe1", then the 13 integers and the float of mfedge_config, little-endian.
+constexpr char kMagic[4] = {'m', 'f', 'e', '1'};
+constexpr size_t kFields = 14, kOptionBytes = sizeof kMagic + 4 * kFields;
+static_assert(sizeof(mfedge_config) == 4 * kFields, "mfedge_config is 13 integers and a float");
+
+inline bool parse_options(const void* options, size_t size, mfedge_config* config, char* message) {
+  if (options == nullptr || size != kOptionBytes || std::memcmp(options, kMagic, sizeof kMagic) != 0) {
+    std::snprintf(message, MFEDGE_MESSAGE, "expected %zu bytes of options beginning with mfe1, found %zu%s",
+                  kOptionBytes, size, size == kOptionBytes ? " beginning otherwise" : "");
+    return false;
+  }
+  const unsigned char* bytes = static_cast<const unsigned char*>(options) + sizeof kMagic;
+  uint32_t fields[kFields];
+  for (size_t i = 0; i < kFields; ++i, bytes += 4) {
+    fields[i] = bytes[0] | uint32_t{bytes[1]} << 8 | uint32_t{bytes[2]} << 16 | uint32_t{bytes[3]} << 24;
+  }
+  std::memcpy(config, fields, sizeof fields);
+  return true;
+}
+
+struct Constant {
+  const void* data = nullptr;
+  size_t elements = 0;
+  mfedge_type type = MFEDGE_FLOAT32;
+};
+
+using Operator = std::shared_ptr<mfedge_operator>;
+
+// Null with a message if the configuration is none or the weights do not fit it.
+inline Operator create(const Kind& kind, const mfedge_config& config, const Constant& weights,
+                       const Constant& matrices, char* message) {
+  if (weights.type != MFEDGE_FLOAT32) {
+    std::snprintf(message, MFEDGE_MESSAGE, "its weights are not float32");
+    return nullptr;
+  }
+  mfedge_operator* created = nullptr;
+  const int status = mfedge_operator_create(kind.kind, &config, static_cast<const float*>(weights.data),
+                                            weights.elements, matrices.data, matrices.elements, matrices.type,
+                                            &created, message);
+  return status == MFEDGE_OK ? Operator(created, mfedge_operator_destroy) : nullptr;
+}
+
+inline size_t elements(const mfedge_tensor& tensor) {
+  size_t count = 1;
+  for (int i = 0; i < tensor.rank; ++i) count *= static_cast<size_t>(tensor.shape[i]);
+  return count;
+}
+
+}  // namespace mfedge_lite
