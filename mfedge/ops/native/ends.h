@@ -1,0 +1,181 @@
+// What is before and behind the blocks: the stem with its lite bottleneck, and the classifier. Included only by
+// kernels_isa.cpp, inside the namespace of one instruction set.
+#pragma once
+
+constexpr int kImageChannels = 3;
+constexpr int kStemTaps = kImageChannels * kTaps;
+
+// 3x3 convolution of stride 2, ReLU6, depthwise (stride 1 or 2), ReLU6, pointwise, skip.
+struct Stem {
+  int channels, out, stride;
+  const float* convolution;
+  const float* convolution_bias;
+  Bottleneck bottleneck;
+
+  static Stem read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
+    Stem stem;
+    stem.channels = c.in_channels, stem.out = c.out_channels, stem.stride = c.stride;
+    const float* from = reader.take(static_cast<size_t>(c.in_channels) * kStemTaps);
+    float* packed = arena.floats(static_cast<size_t>(c.in_channels) * kStemTaps);
+    if (!arena.measuring()) pack_rows(from, kStemTaps, c.in_channels, kStemTaps, packed);
+    stem.convolution = packed;
+    stem.convolution_bias = reader.vector(arena, c.in_channels);
+    stem.bottleneck = Bottleneck::read(reader, arena, c.in_channels, c.expand, c.out_channels);
+    return stem;
+  }
+
+  void run(Arena& arena, int height, int width, const float* image, float* result) const {
+    const int h = (height + 1) / 2, w = (width + 1) / 2;  // of the first convolution
+    const StripPlan plan(h, w, bottleneck.depthwise.chunk_out() + 4 * kImageChannels);
+    const int pixels = plan.pixels + plan.pitch;
+    const Planes image_quarters = take_planes(arena, 4 * kImageChannels, kLanes, pixels, kBlock + kLanes);
+    const Planes first = take_padded(arena, plan, channels);
+    const Planes quarters = take_planes(arena, stride == 2 ? 4 * channels : 0, kLanes, pixels, kBlock + kLanes);
+    const Planes expanded = take_planes(arena, bottleneck.depthwise.chunk_out(), 0, pixels, 2 * kBlock);
+    const Planes projected = take_planes(arena, out, 0, pixels, 2 * kBlock);
+    if (arena.measuring()) return;
+
+    ptrdiff_t offsets[kStemTaps];
+    const TapOffsets two = stride_two_offsets(image_quarters, plan.pitch);
+    for (int c = 0; c < kImageChannels; ++c)
+      for (int t = 0; t < kTaps; ++t) offsets[c * kTaps + t] = 4 * c * image_quarters.stride + two.at[t];
+    for (int i = 0; i < 4 * kImageChannels; ++i) image_quarters.plane(i)[-1] = 0.f;
+
+    for (int y = 0; y < plan.height; y += plan.rows) {
+      const Strip strip(plan, y);
+      for (int c = 0; c < kImageChannels; ++c)
+        split_plane(image + static_cast<ptrdiff_t>(c) * height * width, width, height, width, strip.begin - 1,
+                    strip.end - 1, plan.pitch, image_quarters, c);
+      Epilogue epilogue;
+      epilogue.bias = convolution_bias;
+      epilogue.activation = Activation::kRelu6;
+      product(channels, kStemTaps, strip.vectors(), convolution, Scattered{image_quarters.data, offsets}, epilogue,
+              first.data, first.stride);
+      for (int c = 0; c < channels; ++c) pad(strip, first.plane(c));
+      if (stride == 1)
+        finish(strip, first, expanded, projected, result);
+      else
+        finish_halved(strip, first, quarters, expanded, projected, result);
+      for (int c = 0; c < channels; ++c) keep(strip, first.plane(c));
+    }
+  }
+
+ private:
+  static constexpr Slopes kRelu6 = {Activation::kRelu6, nullptr, nullptr};
+
+  void finish(const Strip& strip, const Planes& first, const Planes& expanded, const Planes& projected,
+              float* result) const {
+    const StripPlan& plan = strip.plan;
+    const float* above = first.data + strip.above();
+    bottleneck.run(above, first.stride, stride_one_offsets(plan.pitch),
+                   divide_up(strip.out_rows() * plan.pitch, kLanes), kRelu6,
+                   channels == out ? above + plan.pitch : nullptr, first.stride, expanded, projected);
+    copy_rows(projected, out, strip.out_rows(), plan.width, plan.pitch,
+              result + static_cast<ptrdiff_t>(strip.out_begin) * plan.width,
+              static_cast<ptrdiff_t>(plan.height) * plan.width);
+  }
+
+  // Output row q reads rows 2q - 1 to 2q + 1: all q whose last row this strip has computed, and no earlier strip had.
+  void finish_halved(const Strip& strip, const Planes& first, const Planes& quarters, const Planes& expanded,
+                     const Planes& projected, float* result) const {
+    const StripPlan& plan = strip.plan;
+    const int h = (plan.height + 1) / 2, w = (plan.width + 1) / 2, pitch = w + 1;
+    const int from = strip.begin / 2, to = strip.end == plan.height ? h : strip.end / 2;
+    if (from >= to) return;
+    for (int i = 0; i < 4 * channels; ++i) quarters.plane(i)[-1] = 0.f;
+    for (int c = 0; c < channels; ++c) {
+      const float* map = first.plane(c) - static_cast<ptrdiff_t>(strip.begin) * plan.pitch;
+      split_plane(map, plan.pitch, plan.height, plan.width, from - 1, to - 1, pitch, quarters, c);
+    }
+    const TapOffsets two = stride_two_offsets(quarters, pitch);
+    bottleneck.run(quarters.data, 4 * quarters.stride, two, divide_up((to - from) * pitch, kLanes), kRelu6, nullptr, 0,
+                   expanded, projected);
+    copy_rows(projected, out, to - from, w, pitch, result + static_cast<ptrdiff_t>(from) * w,
+              static_cast<ptrdiff_t>(h) * w);
+  }
+};
+
+// Mobile->Former once more, pointwise, average, and two Linear layers.
+struct Head {
+  mfedge_config config;
+  BridgeIn bridge;
+  const float* convolution;
+  const float* convolution_bias;
+  Linear hidden, classes;
+
+  static constexpr int kPixels = 1024;  // of the map at once: 96 channels of them are 384 KiB
+
+  static Head read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
+    Head head;
+    head.config = c;
+    head.bridge = BridgeIn::read(reader, arena, c, true);
+    const float* from = reader.take(static_cast<size_t>(c.expand) * c.in_channels);
+    float* packed = arena.floats(static_cast<size_t>(c.expand) * c.in_channels);
+    if (!arena.measuring())
+      for (int e = 0; e < c.expand; e += kChunk) {
+        const ptrdiff_t at = static_cast<ptrdiff_t>(e) * c.in_channels;
+        pack_rows(from + at, c.in_channels, at_most(kChunk, c.expand - e), c.in_channels, packed + at);
+      }
+    head.convolution = packed;
+    head.convolution_bias = reader.vector(arena, c.expand);
+    head.hidden = reader.linear(arena, c.expand + c.token_dim, c.hidden);
+    head.classes = reader.linear(arena, c.hidden, c.classes);
+    return head;
+  }
+
+  void run(Arena& arena, int height, int width, const float* map, const float* tokens_in, float* logits) const {
+    const int M = config.tokens, D = config.token_dim, C = config.in_channels, E = config.expand;
+    const int pixels = height * width, part = at_most(pixels, kPixels);
+    const ptrdiff_t stride = padded(D), in_stride = padded(C);
+    const size_t rows = static_cast<size_t>(M), widest = at_least(padded(D), padded(C));
+    float* tokens = arena.floats(rows * stride);
+    float* query = arena.floats(rows * in_stride);
+    float* attended = arena.floats(rows * in_stride);
+    float* scratch = arena.floats(rows * widest);
+    float* scratch2 = arena.floats(rows * widest);
+    float* gathering = arena.floats(gather_scratch(C));
+    const Planes input = take_planes(arena, C, 0, part, kBlock);
+    const Planes expanded = take_planes(arena, at_most(kChunk, E), 0, part, kBlock);
+    float* features = arena.floats(padded(E + D));
+    float* hidden_features = arena.floats(padded(config.hidden));
+    float* out = arena.floats(padded(config.classes));
+    if (arena.measuring()) return;
+
+    for (int m = 0; m < M; ++m) __builtin_memcpy(tokens + m * stride, tokens_in + static_cast<ptrdiff_t>(m) * D, sizeof(float) * D);
+    linear(bridge.query, M, tokens, stride, query, in_stride);
+    gather(map, pixels, C, config.heads, M, query, in_stride, attended, in_stride, gathering);
+    bridge.finish(M, tokens, stride, attended, in_stride, scratch, scratch2);
+
+    for (int e = 0; e < E; ++e) features[e] = 0.f;
+    for (int start = 0; start < pixels; start += part) {
+      const int count = at_most(part, pixels - start);
+      for (int c = 0; c < C; ++c)
+        __builtin_memcpy(input.plane(c), map + static_cast<ptrdiff_t>(c) * pixels + start, sizeof(float) * count);
+      for (int e = 0; e < E; e += kChunk) {
+        const int channels = at_most(kChunk, E - e);
+        Epilogue epilogue;
+        epilogue.bias = convolution_bias + e;
+        epilogue.activation = Activation::kRelu6;
+        product(channels, C, divide_up(count, kLanes), convolution + static_cast<ptrdiff_t>(e) * C,
+                Strided{input.data, input.stride}, epilogue, expanded.data, expanded.stride);
+        for (int i = 0; i < channels; ++i) features[e + i] += sum(expanded.plane(i), count);
+      }
+    }
+    for (int e = 0; e < E; ++e) features[e] /= static_cast<float>(pixels);
+    hard_swish(features, padded(E));
+    __builtin_memcpy(features + E, tokens, sizeof(float) * D);
+    linear(hidden, 1, features, 0, hidden_features, 0);
+    hard_swish(hidden_features, padded(config.hidden));
+    linear(classes, 1, hidden_features, 0, out, 0);
+    __builtin_memcpy(logits, out, sizeof(float) * config.classes);
+  }
+
+ private:
+  static float sum(const float* x, int count) {
+    vec total = {};
+    int i = 0;
+    for (; i + kLanes <= count; i += kLanes) total += load(x + i);
+    if (i < count) total += load_first(x + i, count - i);
+    return add_lanes(total);
+  }
+};
