@@ -6,6 +6,7 @@ attentions never split heads off a pixel map: with block-diagonal masks E_n on t
     softmax(Q_n X_nᵀ) X_n for all heads n  =  Σ_n E_n ⊙ (softmax((E_n ⊙ Q) X) Xᵀ)
 
 is two plain matrix products on the map as it lies in memory, and no transpose of it.
+A trace of whole blocks as native operators is written by the rules of `onnx_native`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from mfedge.errors import UnsupportedError
+from mfedge.exporters import onnx_native
 from mfedge.exporters.lowering import Lowering, Rules
 
 OPSET = 20  # the first with Gelu
@@ -30,7 +32,7 @@ IR_VERSION = 9  # what opset 20 was released with: the oldest runtimes that know
 HALF_MIN_ELEMENTS = 256  # weights smaller than this stay float32: nothing to save
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
-RULES = Rules()
+RULES = Rules(onnx_native.RULES)
 
 
 def write(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
@@ -39,22 +41,30 @@ def write(program: ExportedProgram, path: Path, precision: str = "fp32") -> None
     Args:
         program: what `mfedge.deploy.trace` returns.
         path: of the .onnx file.
-        precision: "fp32", or "fp16": weights stored as half, each behind a Cast to float32.
+        precision: "fp32", or "fp16": weights stored as half, each behind a Cast to float32 (the native operators'
+            matrices without).
 
     Raises:
         UnsupportedError: the trace has an operator without a rule.
     """
     model = OnnxLowering(program).model()
-    simplified, same = onnxsim.simplify(ir.to_proto(model), skip_fuse_bn=True)
-    if not same:
-        raise UnsupportedError("onnx: onnxsim changed what the network computes; report this with your variant")
-    model = ir.from_proto(simplified)
+    if not onnx_native.is_native(program):  # else there is nothing left to simplify, and onnxsim cannot run it
+        model = simplify(model)
     if precision == "fp16":
+        onnx_native.store_half(model)
         store_half(model)
     proto = ir.to_proto(model)
     proto.producer_name, proto.producer_version = "mfedge", ""
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def simplify(model: ir.Model) -> ir.Model:
+    """What onnxsim makes of it."""
+    simplified, same = onnxsim.simplify(ir.to_proto(model), skip_fuse_bn=True)
+    if not same:
+        raise UnsupportedError("onnx: onnxsim changed what the network computes; report this with your variant")
+    return ir.from_proto(simplified)
 
 
 class OnnxLowering(Lowering[ir.Value]):
@@ -69,6 +79,7 @@ class OnnxLowering(Lowering[ir.Value]):
         self.tensors: dict[ir.Value, Tensor] = {}  # parameters not yet written: their rule decides the layout
         self.written: dict[tuple[str, str], ir.Value] = {}
         self.inputs: list[ir.Value] = []
+        self.native = onnx_native.is_native(program)
 
     def model(self) -> ir.Model:
         """The whole model, input "images" (1, 3, H, W), output "logits" (1, classes)."""
@@ -80,7 +91,7 @@ class OnnxLowering(Lowering[ir.Value]):
             [logits],
             nodes=self.tape.nodes,
             initializers=self.tape.initializers,
-            opset_imports={"": OPSET},
+            opset_imports={"": OPSET, **({onnx_native.DOMAIN: onnx_native.VERSION} if self.native else {})},
             name="network",
         )
         return ir.Model(graph, ir_version=IR_VERSION)
@@ -97,8 +108,8 @@ class OnnxLowering(Lowering[ir.Value]):
         return value
 
     def constant(self, name: str, value: Tensor) -> ir.Value:
-        """Written as the matrix (M, D) if it is (1, M, D), else as it is."""
-        return self.tensor(name, value[0] if value.dim() == 3 else value)
+        """Written as the matrix (M, D) if it is (1, M, D), else as it is. Native operators take tokens as they are."""
+        return self.tensor(name, value[0] if value.dim() == 3 and not self.native else value)
 
     # What the rules below are written in.
 
@@ -340,7 +351,8 @@ def store_half(model: ir.Model) -> None:
     graph = model.graph
     for name, value in list(graph.initializers.items()):
         array = value.const_value.numpy() if value.const_value is not None else np.zeros(0)
-        if array.dtype != np.float32 or array.size < HALF_MIN_ELEMENTS:
+        native = any(node.domain == onnx_native.DOMAIN for node, _ in value.uses())
+        if array.dtype != np.float32 or array.size < HALF_MIN_ELEMENTS or native:
             continue
         half = ir.Value(
             name=f"{name}_half",
