@@ -91,8 +91,8 @@ def fuse_blocks(graph: fx.GraphModule, spec: MobileFormerSpec) -> fx.GraphModule
         graph: after every rewrite that folds one layer into another; none that merges or names them.
         spec: of the network it was made from, as `check_native` returns it.
     """
-    tokens = graph.get_parameter("tokens").detach().clone()
     with torch.inference_mode(False):  # buffers that count the writes to them, wherever this is called
+        tokens = graph.get_parameter("tokens").detach().clone()
         parts = _parts(graph, spec)
     root = nn.Module()
     root.register_buffer("tokens", tokens)

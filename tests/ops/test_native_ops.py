@@ -1,0 +1,397 @@
+"""A whole block as one operator: it is its reference, natively and not; it has its gradient; it is never stale."""
+
+from __future__ import annotations
+
+import gc
+import re
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import mfedge
+from mfedge import native, ops
+from mfedge.errors import MissingRuntimeError
+from mfedge.ops import layout
+from mfedge.ops.block import parts, token_side
+from mfedge.ops.layout import Config, Kind
+from mfedge.ops.native import library, operators
+
+BUILT = pytest.mark.skipif(native.find("kernels") is None, reason="the native kernels are not built")
+WHOLE: dict[Kind, tuple[Any, Callable[..., Any]]] = {
+    Kind.STEM: (ops.stem, ops.stem_reference),
+    Kind.BLOCK: (ops.block, ops.block_reference),
+    Kind.HEAD: (ops.head, ops.head_reference),
+}
+KINDS = pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name.lower())
+HEADER = Path(mfedge.__file__).parent / "ops" / "native" / "include" / "mfedge_kernels.h"
+
+
+@st.composite
+def cases(draw: st.DrawFn, kind: Kind) -> tuple[Config, tuple[int, int, int], bool, int]:
+    """Sizes of an operator, (B, H, W), whether the tokens have a batch of 1, and a seed."""
+    heads, stride = draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([1, 2]))
+    per_head = st.integers(1, 11)
+    C, out = heads * draw(per_head), heads * draw(per_head)
+    out = C if draw(st.booleans()) else out  # with its skip
+    config = Config(C, draw(st.integers(1, 40)), out, stride=stride)
+    if kind is Kind.STEM or stride == 2:
+        config = config._replace(expand=C * draw(st.integers(1, 6)))
+    if kind is not Kind.STEM:
+        former_heads = draw(st.sampled_from([1, 2, 4]))
+        config = config._replace(
+            expand2=0 if stride == 1 else out * draw(st.integers(1, 5)),
+            tokens=draw(st.integers(1, 16)), token_dim=4 * draw(st.integers(1, 12)), heads=heads,
+            former_heads=former_heads, ffn=draw(st.sampled_from([0, 7, 96])), hyper=draw(st.sampled_from([0, 1, 13])),
+        )  # fmt: skip
+    if kind is Kind.HEAD:
+        config = Config(
+            C, config.expand, tokens=config.tokens, token_dim=config.token_dim, heads=heads,
+            hidden=draw(st.integers(1, 50)), classes=draw(st.integers(1, 40)),
+        )  # fmt: skip
+    size = draw(st.tuples(st.integers(1, 3), st.integers(1, 23), st.integers(1, 37)))
+    return config, size, draw(st.booleans()), draw(st.integers(0, 1 << 30))
+
+
+def arguments(
+    kind: Kind, config: Config, size: tuple[int, int, int] = (2, 9, 14), broadcast: bool = False, seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> list[Any]:  # fmt: skip
+    """Random arguments: weights of deviation fan-in^-1/2, biases and gains away from 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(dtype)
+
+    B, H, W = size
+    found: list[Any] = [draw(B, 3 if kind is Kind.STEM else config.in_channels, H, W)]
+    if kind is not Kind.STEM:
+        found.append(draw(1 if broadcast else B, config.tokens, config.token_dim))
+    for parted in (layout.vectors(kind, config), layout.matrices(kind, config)):
+        if parted:
+            drawn = [draw(*shape) / max(1, np.prod(shape[1:])) ** 0.5 for _, shape in parted]
+            found.append(torch.cat([part.flatten() for part in drawn]))
+    return [*found, list(config)]
+
+
+def config_of(kind: Kind, stride: int = 1) -> Config:
+    """Small sizes that are no multiples of a vector's width."""
+    both = Config(6, 18, 6, 0, stride, 3, 12, 2, 4, 24, 3)
+    if kind is Kind.STEM:
+        return Config(6, 18, 6, stride=stride)
+    if kind is Kind.HEAD:
+        return Config(6, 18, tokens=3, token_dim=12, heads=2, hidden=20, classes=7)
+    return both._replace(expand2=12) if stride == 2 else both
+
+
+def tensors(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def assert_same(found: Any, expected: Any, tolerance: float = 2e-5) -> None:
+    for mine, wanted in zip(tensors(found), tensors(expected), strict=True):
+        assert mine.shape == wanted.shape and mine.dtype == wanted.dtype
+        assert (mine - wanted).abs().max() <= tolerance * wanted.abs().max().clamp(min=1e-3)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Kind]:
+    """The kinds of native operators that are made from here on."""
+    made: list[Kind] = []
+
+    def make(kind: Kind, *args: Any, **kwargs: Any) -> library.Operator:
+        made.append(kind)
+        return library.Operator(kind, *args, **kwargs)
+
+    monkeypatch.setattr(operators, "Operator", make)
+    return made
+
+
+@pytest.fixture
+def switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MFEDGE_NATIVE", "0")
+
+
+@BUILT
+@KINDS
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_native_kernel_is_the_reference(kind: Kind, data: st.DataObject) -> None:
+    config, size, broadcast, seed = data.draw(cases(kind))
+    operator, reference = WHOLE[kind]
+    args = arguments(kind, config, size, broadcast, seed)
+    exact = [arg.double() if isinstance(arg, Tensor) else arg for arg in args]
+    expected = [value.float() for value in tensors(reference(*exact))]
+    assert_same(operator(*args), expected)
+    assert_same(reference(*args), expected)
+
+
+@KINDS
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_the_shape_function_tells_the_truth(kind: Kind, data: st.DataObject) -> None:
+    config, size, broadcast, seed = data.draw(cases(kind))
+    args = arguments(kind, config, size, broadcast, seed)
+    operator, reference = WHOLE[kind]
+    fake = operator(*(arg.to("meta") if isinstance(arg, Tensor) else arg for arg in args))
+    for shape, real in zip(tensors(fake), tensors(reference(*args)), strict=True):
+        assert shape.shape == real.shape
+    B = size[0]
+    with FlopCounterMode(display=False) as counter:
+        operator(*args)
+    assert counter.get_total_flops() == 2 * B * layout.madds(kind, config, *size[1:])
+
+
+@BUILT
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_the_token_side_alone(data: st.DataObject) -> None:
+    """MFEDGE_TOKENS has no query: it starts behind the attention."""
+    config, (B, _, _), broadcast, seed = data.draw(cases(Kind.BLOCK))
+    _, tokens, *_ = arguments(Kind.BLOCK, config, (B, 1, 1), broadcast, seed)
+    generator = torch.Generator().manual_seed(seed)
+    attended = torch.randn(B, config.tokens, config.in_channels, generator=generator)
+    weights, matrices = (
+        torch.randn(layout.count(parts), generator=generator) / 3
+        for parts in (layout.vectors(Kind.TOKENS, config), layout.matrices(Kind.TOKENS, config))
+    )
+    expected = token_side(attended, tokens, parts(Kind.TOKENS, config, weights, matrices), config)
+    found = library.Operator(Kind.TOKENS, config, weights, matrices).run(attended, tokens)
+    assert_same(found, [value for value in expected if value is not None], 1e-4)
+
+
+@BUILT
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), kind=st.sampled_from([*WHOLE, Kind.TOKENS]))
+def test_the_library_and_the_layout_agree_on_sizes(data: st.DataObject, kind: Kind) -> None:
+    config, *_ = data.draw(cases(Kind.BLOCK if kind is Kind.TOKENS else kind))
+    expected = layout.count(layout.vectors(kind, config)), layout.count(layout.matrices(kind, config))
+    assert library.count_weights(kind, config) == expected
+
+
+def test_the_header_is_what_python_is_written_against() -> None:
+    text = HEADER.read_text()
+    struct = re.search(r"typedef struct mfedge_config \{(.*?)\} mfedge_config;", text, re.DOTALL)
+    assert struct
+    assert re.findall(r"int32_t (\w+);", struct[1]) == list(Config._fields)
+    assert re.findall(r"^#define MFEDGE_ABI_VERSION (\d+)", text, re.MULTILINE) == [str(native.ABI)]
+    kinds = dict(re.findall(r"^  MFEDGE_(\w+) = (\d+),?$", text, re.MULTILINE))
+    assert kinds == {kind.name: str(int(kind)) for kind in Kind}
+
+
+@KINDS
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_operator_is_registered_as_torch_wants_it(kind: Kind, stride: int) -> None:
+    operator = getattr(torch.ops.mfedge, kind.name.lower()).default
+    args = [a.requires_grad_() if isinstance(a, Tensor) else a for a in arguments(kind, config_of(kind, stride))]
+    torch.library.opcheck(operator, args)
+
+
+@KINDS
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("broadcast", [False, True])
+def test_the_gradient_is_the_numerical_one(kind: Kind, stride: int, broadcast: bool) -> None:
+    """Of every input and every weight, in float64, along a random direction."""
+    config = config_of(kind, stride)
+    args = arguments(kind, config, (2, 5, 3), broadcast, 3, torch.float64)
+    args = [a.requires_grad_() if isinstance(a, Tensor) else a for a in args]
+    assert torch.autograd.gradcheck(WHOLE[kind][0], args, fast_mode=True)
+
+
+@KINDS
+def test_the_gradient_of_a_native_run_is_the_references(kind: Kind) -> None:
+    operator, reference = WHOLE[kind]
+    grads = []
+    for call in (operator, reference):
+        args = arguments(kind, config_of(kind))
+        inputs = [a.requires_grad_() for a in args[: 1 if kind is Kind.STEM else 2]]
+        sum(value.square().sum() for value in tensors(call(*args))).backward()
+        grads.append([value.grad for value in inputs])
+    assert_same(grads[0], grads[1], 1e-4)
+
+
+@BUILT
+@KINDS
+def test_an_operator_is_made_once(kind: Kind, counted: list[Kind]) -> None:
+    args = arguments(kind, config_of(kind))
+    first = tensors(WHOLE[kind][0](*args))
+    second = tensors(WHOLE[kind][0](*args))
+    assert counted == [kind]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+WRITES: dict[str, Callable[[Tensor], Any]] = {
+    "in place": lambda weights: weights.mul_(0.5),
+    "one element": lambda weights: weights.__setitem__(0, 3.0),
+    "a view": lambda weights: weights.view(1, -1)[0, :2].add_(2),
+    "another storage": lambda weights: setattr(weights, "data", weights.detach() * 0.5),
+}
+
+
+@BUILT
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("which", ["weights", "matrices"])
+def test_a_weight_that_changes_is_never_stale(write: str, which: str, counted: list[Kind]) -> None:
+    args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
+    before = ops.block(*args)
+    with torch.no_grad():
+        WRITES[write](args[2 if which == "weights" else 3])
+    after = ops.block(*args)
+    assert_same(after, ops.block_reference(*args))
+    assert any(not torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(before, after, strict=True))
+    assert counted == [Kind.BLOCK] * 2
+
+
+@BUILT
+def test_other_sizes_of_the_same_weights_are_another_operator() -> None:
+    """Two heads or one: as many weights."""
+    args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
+    ops.block(*args)
+    args[-1] = list(Config(*args[-1])._replace(heads=1))
+    assert_same(ops.block(*args), ops.block_reference(*args))
+
+
+@BUILT
+def test_an_operator_goes_with_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    def make(*args: Any, **kwargs: Any) -> library.Operator:
+        operator = library.Operator(*args, **kwargs)
+        made.append(weakref.ref(operator))
+        return operator
+
+    monkeypatch.setattr(operators, "Operator", make)
+    args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
+    ops.block(*args)
+    assert made[0]() is not None
+    del args
+    gc.collect()
+    assert made[0]() is None
+
+
+@BUILT
+def test_weights_in_training_are_not_packed(counted: list[Kind]) -> None:
+    args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
+    args[2].requires_grad_()
+    assert_same(ops.block(*args), ops.block_reference(*args), 0)
+    assert counted == []
+
+
+@BUILT
+def test_weights_made_in_inference_mode_are_not_packed(counted: list[Kind]) -> None:
+    with torch.inference_mode():
+        args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
+        assert_same(ops.block(*args), ops.block_reference(*args), 0)
+        args[2] *= 2
+        assert_same(ops.block(*args), ops.block_reference(*args), 0)
+    assert counted == []
+
+
+def test_native_kernels_can_be_switched_off(switched_off: None, counted: list[Kind]) -> None:
+    for kind, (operator, reference) in WHOLE.items():
+        args = arguments(kind, config_of(kind))
+        assert_same(operator(*args), reference(*args), 0)
+    assert counted == []
+
+
+@BUILT
+def test_half_matrices_are_those_numbers() -> None:
+    config = config_of(Kind.BLOCK)
+    features, tokens, weights, matrices, _ = arguments(Kind.BLOCK, config)
+    found = library.Operator(Kind.BLOCK, config, weights, matrices.half()).run(features, tokens)
+    assert_same(found, ops.block_reference(features, tokens, weights, matrices.half().float(), config))
+
+
+@BUILT
+def test_any_memory_layout_and_numpy() -> None:
+    args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
+    expected = ops.block_reference(*args)
+    strided = [args[0].to(memory_format=torch.channels_last), args[1].mT.contiguous().mT, *args[2:]]
+    assert_same(ops.block(*strided), expected)
+    found = library.Operator(Kind.BLOCK, args[-1], *args[2:4]).run(args[0].numpy(), args[1].numpy())
+    assert all(isinstance(value, np.ndarray) for value in found)
+    assert_same([torch.from_numpy(value) for value in found], expected)
+
+
+@BUILT
+def test_threads_share_an_operator() -> None:
+    args = arguments(Kind.BLOCK, config_of(Kind.BLOCK), (1, 31, 45))
+    images = [torch.randn_like(args[0]) for _ in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: ops.block(image, *args[1:]), images))
+    for image, result in zip(images, found, strict=True):
+        assert_same(result, ops.block_reference(image, *args[1:]))
+
+
+@BUILT
+def test_what_the_library_refuses_is_said() -> None:
+    config = config_of(Kind.BLOCK)
+    features, tokens, weights, matrices, _ = arguments(Kind.BLOCK, config)
+    with pytest.raises(ValueError, match=r"\w"):
+        library.Operator(Kind.BLOCK, config, weights[:-1], matrices)
+    with pytest.raises(ValueError, match=r"\w"):
+        library.Operator(Kind.BLOCK, config._replace(tokens=17), weights, matrices)
+    with pytest.raises(ValueError, match="float32"):
+        library.Operator(Kind.BLOCK, config, weights.double(), matrices)
+    operator = library.Operator(Kind.BLOCK, config, weights, matrices)
+    with pytest.raises(ValueError, match=r"\w"):
+        operator.run(features[:, :-1], tokens)
+    with pytest.raises(ValueError, match="2 inputs"):
+        operator.run(features)
+    with pytest.raises(ValueError, match="float32"):
+        operator.run(features.double(), tokens)
+
+
+def test_a_library_that_is_not_built_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MFEDGE_NATIVE_LIB", str(tmp_path))
+    with pytest.raises(MissingRuntimeError, match="--kernels portable") as caught:
+        native.path("onnxruntime")
+    assert "\n" not in str(caught.value)
+    assert not library.enabled()
+    (tmp_path / "libmfedge_kernels.so").write_bytes(b"no library")
+    with pytest.raises(MissingRuntimeError, match="cannot be loaded"):
+        library.load()
+
+
+block_args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
+
+
+def changed(**fields: int) -> list[int]:
+    return list(Config(*block_args[-1])._replace(**fields))
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "named"),
+    [
+        (0, torch.zeros(2, 7, 9, 14), "6 channels, found 7"),
+        (0, torch.zeros(6, 9, 14), "features"),
+        (1, torch.zeros(2, 3, 13), "tokens"),
+        (1, torch.zeros(2, 4, 12), "tokens must be 3"),
+        (1, torch.zeros(3, 3, 12), "batch 3"),
+        (2, block_args[2][:-1], "weights"),
+        (3, block_args[3].view(1, -1), "matrices"),
+        (4, block_args[4][:-1], "13 integers"),
+        (4, changed(stride=3), "stride"),
+        (4, changed(heads=4), "out_channels must be a multiple of heads"),
+        (4, changed(former_heads=5), "token_dim"),
+        (4, changed(tokens=17), "tokens"),
+        (4, changed(hyper=-1), "hyper"),
+        (4, changed(stride=2), "expand2"),
+        (4, changed(ffn=25), "weights"),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_shapes_that_do_not_fit_are_named(position: int, value: Any, named: str, device: str) -> None:
+    args = [*block_args]
+    args[position] = value
+    with pytest.raises(ValueError, match=f"mfedge::block: .*{named}"):
+        ops.block(*(arg.to(device) if isinstance(arg, Tensor) else arg for arg in args))
