@@ -2,6 +2,7 @@
 
 Batch is 1, so a token tensor (1, M, D) is written as the matrix (M, D). OpenVINO's MatMul transposes
 either side as it reads, so heads are a leading axis of the map, (N, C/N, HW), which is a view of it.
+A trace of whole blocks as native operators is written by the rules of `openvino_native`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from mfedge.errors import StorageError, UnsupportedError
+from mfedge.exporters import openvino_native
 from mfedge.exporters.lowering import Lowering, Rules
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
-RULES = Rules()
+RULES = Rules(openvino_native.RULES)
 Value = Any  # openvino.Node or openvino.Output: its factory functions are untyped
 
 
@@ -34,14 +36,19 @@ def write(program: ExportedProgram, path: Path, precision: str = "fp32") -> None
     Args:
         program: what `mfedge.deploy.trace` returns.
         path: of the .xml file.
-        precision: "fp32", or "fp16": weights stored as half, each behind a Convert to float32.
+        precision: "fp32", or "fp16": weights stored as half, each behind a Convert to float32 (the native operators'
+            matrices without, their vectors not at all).
 
     Raises:
         UnsupportedError: the trace has an operator without a rule.
+        MissingRuntimeError: it has native operators, whose library is not built, or for another OpenVINO.
     """
+    native, half = openvino_native.is_native(program), precision == "fp16"
     model = OpenvinoLowering(program).model()
+    if native and half:
+        openvino_native.store_half(model)
     try:
-        ov.save_model(model, path, compress_to_fp16=precision == "fp16")
+        ov.save_model(model, path, compress_to_fp16=half and not native)
     except RuntimeError as error:  # all that is left of the operating system's reason is "iostream error"
         raise StorageError(f"{path.name}: OpenVINO could not write it ({error}); is the disk full?") from None
 
@@ -56,6 +63,7 @@ class OpenvinoLowering(Lowering[Value]):
         super().__init__(program)
         self.inputs: list[Value] = []
         self.names: set[str] = set()
+        self.native = openvino_native.is_native(program)
 
     def model(self) -> ov.Model:
         """The whole model, input "images" (1, 3, H, W), output "logits" (1, classes)."""
@@ -73,8 +81,9 @@ class OpenvinoLowering(Lowering[Value]):
         return images
 
     def constant(self, name: str, value: Tensor) -> Value:
-        """Written as the matrix (M, D) if it is (1, M, D), else as it is."""
-        return ops.constant((value[0] if value.dim() == 3 else value).numpy(), name=self.unique(name))
+        """Written as the matrix (M, D) if it is (1, M, D), else as it is. Native operators take tokens as they are."""
+        matrix = value.dim() == 3 and not self.native
+        return ops.constant((value[0] if matrix else value).numpy(), name=self.unique(name))
 
     # What the rules below are written in.
 

@@ -34,10 +34,11 @@ def _onnx(path: Path) -> list[str]:
 
 
 def _openvino(path: Path) -> list[str]:
-    import openvino
+    from mfedge.runtimes.openvino import core_for
 
+    core = core_for(path)
     try:
-        model = openvino.Core().read_model(path)
+        model = core.read_model(path)
     except RuntimeError as error:
         raise ArtifactError(f"{path}: not a sound OpenVINO model: {error}") from None
     inert = {"Constant", "Parameter", "Result"}
