@@ -3,14 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-all test-tflite-runtime gate check bench clean
+.PHONY: setup native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest gate check bench clean
+
+NATIVE := mfedge/ops/native
+NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h $(NATIVE)/*/*.cpp $(NATIVE)/*/*.h)
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+# With the native kernels, if there is a C++ compiler; `mfedge doctor` says whether.
+$(VENV)/.installed: pyproject.toml hatch_build.py $(NATIVE_SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+# While working on the kernels: compiles what has changed, with warnings as errors.
+native:
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S $(NATIVE) -B build/native -DMFEDGE_WERROR=ON \
+	    -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE=$(abspath $(BIN))/python
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/native --parallel 2
+	touch $(VENV)/.installed
 
 demo: setup
 	PATH="$(abspath $(BIN)):$$PATH" sh tests/demo.sh
@@ -21,12 +32,23 @@ test: setup
 test-all: setup
 	$(BIN)/python -m pytest -n 2
 
+# The C++ tests compiled for 64-bit ARM, under emulation.
+test-aarch64: setup
+	$(BIN)/python -m pytest tests/native/test_native.py -k aarch64 -rs -m ""
+
 # Shipped apps still embed tflite-runtime 2.14, which needs numpy < 2: an environment of its own.
 test-tflite-runtime: setup
 	$(PYTHON) -m venv $(VENV)-tflite-runtime
 	$(VENV)-tflite-runtime/bin/pip install --quiet --disable-pip-version-check 'tflite-runtime==2.14.0' 'numpy<2'
 	$(BIN)/python -m tests.tflite_runtime.make build/tflite-runtime
 	$(VENV)-tflite-runtime/bin/python tests/tflite_runtime/run.py build/tflite-runtime
+
+# The oldest onnxruntime that pyproject.toml allows runs the same files, native operators included.
+test-onnxruntime-oldest: setup
+	$(PYTHON) -m venv $(VENV)-onnxruntime-oldest
+	$(VENV)-onnxruntime-oldest/bin/pip install --quiet --disable-pip-version-check 'onnxruntime==1.22.0' 'numpy>=2'
+	$(BIN)/python -m tests.onnxruntime_oldest.make build/onnxruntime-oldest
+	$(VENV)-onnxruntime-oldest/bin/python tests/onnxruntime_oldest/run.py build/onnxruntime-oldest
 
 # The deterministic part of the latency gate on this project's own artifacts: operators, MAdds, bytes, activations.
 gate: setup
