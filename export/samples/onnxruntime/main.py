@@ -24,9 +24,9 @@ def main(artifact: Path, library: Path, photo: Path) -> None:
     how = manifest["preprocessing"]
     height, width = (size or 224 for size in manifest["input"]["shape"][2:])  # null: any size
     image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
-    around = (round(width / how["crop"]), round(height / how["crop"]))
-    image = ImageOps.fit(image, around, getattr(Image.Resampling, how["interpolation"].upper()))
-    left, top = (around[0] - width) // 2, (around[1] - height) // 2
+    scale = max(height / how["crop"] / image.height, width / how["crop"] / image.width)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
     pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
     pixels = (pixels - np.float32(how["mean"])) / np.float32(how["std"])
 

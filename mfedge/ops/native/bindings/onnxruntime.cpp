@@ -72,11 +72,12 @@ struct Operator : OrtCustomOp {
   Registration* registration;
 };
 
-// What one call of RegisterCustomOps adds to one set of session options. Nobody says when the last session that reads
-// it is gone, and at a process's end that may be after every static destructor: it is never freed, about 2 KB.
+// What one call of RegisterCustomOps adds to one set of session options.
 struct Registration {
+  const OrtApi* api;
+  OrtCustomOpDomain* domain = nullptr;
   Operator operators[kOperators];
-  Registration* next;
+  Registration* next = nullptr;
   std::mutex mutex;
   size_t kernels = 0;  // that use the pool: it is made with the first of them and destroyed with the last
   mfedge_pool* pool = nullptr;
@@ -92,9 +93,33 @@ struct Registration {
     std::lock_guard<std::mutex> lock(mutex);
     if (--kernels == 0) mfedge_pool_destroy(pool);
   }
+
+  explicit Registration(const OrtApi* of) : api(of), operators{} {}
+  Registration(const Registration&) = delete;
+  ~Registration() {
+    if (domain != nullptr) ort::ReleaseCustomOpDomain(api, domain);
+  }
 };
 
-std::atomic<Registration*> registrations{nullptr};  // reachable, so that no leak checker takes them for lost
+// All of them, as options and sessions go on reading theirs and do not say when they are done: freed as the library is
+// unloaded, which onnxruntime does after the last of them. At a process's end a session may outlive even that; what has
+// kernels stays.
+struct Registrations {
+  std::atomic<Registration*> first{nullptr};
+
+  void add(Registration* added) {
+    added->next = first.load();
+    while (!first.compare_exchange_weak(added->next, added)) {
+    }
+  }
+
+  ~Registrations() {
+    for (Registration *each = first.load(), *next = nullptr; each != nullptr; each = next) {
+      next = each->next;
+      if (each->kernels == 0) delete each;
+    }
+  }
+} registrations;
 
 struct Kernel {
   const OrtApi* api;
@@ -300,26 +325,17 @@ OrtCustomOp callbacks() {
 }
 
 OrtStatus* register_domain(OrtSessionOptions* options, const OrtApi* api) {
-  auto registration = std::make_unique<Registration>();
-  OrtCustomOpDomain* domain = nullptr;
-  if (OrtStatus* status = ort::CreateCustomOpDomain(api, kDomain, &domain)) return status;
-  OrtStatus* status = nullptr;
-  for (size_t i = 0; i < kOperators && status == nullptr; ++i) {
+  auto registration = std::make_unique<Registration>(api);
+  if (OrtStatus* status = ort::CreateCustomOpDomain(api, kDomain, &registration->domain)) return status;
+  for (size_t i = 0; i < kOperators; ++i) {
     Operator& op = registration->operators[i];
     static_cast<OrtCustomOp&>(op) = callbacks();
     op.row = &kTable[i];
     op.registration = registration.get();
-    status = ort::CustomOpDomain_Add(api, domain, &op);
+    if (OrtStatus* status = ort::CustomOpDomain_Add(api, registration->domain, &op)) return status;
   }
-  if (status == nullptr) status = ort::AddCustomOpDomain(api, options, domain);
-  if (status != nullptr) {
-    ort::ReleaseCustomOpDomain(api, domain);
-    return status;
-  }
-  Registration* added = registration.release();
-  added->next = registrations.load();
-  while (!registrations.compare_exchange_weak(added->next, added)) {
-  }
+  if (OrtStatus* status = ort::AddCustomOpDomain(api, options, registration->domain)) return status;
+  registrations.add(registration.release());
   return nullptr;
 }
 
