@@ -5,6 +5,7 @@ Files with native operators run in the same interpreter, which hands those to mf
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def _delegate(library: Any, name: str) -> Any:
     """
     file = native.path("litert")
     try:
+        ctypes.CDLL(str(file))  # first: load_delegate leaves a traceback behind where this fails
         return library.load_delegate(str(file))
     except (ValueError, OSError, AttributeError) as error:
         raise MissingRuntimeError(

@@ -45,7 +45,7 @@ class TfliteLowering(Lowering[Tensor]):
         """The whole file, input "images" (1, H, W, 3), output "logits" (1, classes)."""
         logits = self.run()
         assert self.images is not None
-        return self.writer.finish(self.images, logits)
+        return self.writer.finish({"images": self.images}, {"logits": logits})
 
     def input(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
         _, C, H, W = shape

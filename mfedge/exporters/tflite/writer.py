@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
@@ -108,17 +108,18 @@ class Writer:
         operator.customOptions = np.frombuffer(options, np.uint8)
         return found
 
-    def finish(self, images: Tensor, logits: Tensor) -> bytes:
-        """The file's bytes, with one signature: images → logits."""
+    def finish(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> bytes:
+        """The file's bytes, with one signature of these names."""
         graph = schema.SubGraphT()
         graph.name = b"network"
         graph.tensors, graph.operators = self.tensors, self.operators
-        graph.inputs, graph.outputs = [images.index], [logits.index]
+        graph.inputs = [tensor.index for tensor in inputs.values()]
+        graph.outputs = [tensor.index for tensor in outputs.values()]
 
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-        signature.inputs = [_named(b"images", images)]
-        signature.outputs = [_named(b"logits", logits)]
+        signature.inputs = [_named(*entry) for entry in inputs.items()]
+        signature.outputs = [_named(*entry) for entry in outputs.items()]
 
         model = schema.ModelT()
         model.version, model.description = SCHEMA_VERSION, b"mfedge"
@@ -152,9 +153,9 @@ class Writer:
         return Tensor(len(self.tensors) - 1, tuple(shape))
 
 
-def _named(name: bytes, tensor: Tensor) -> Any:
+def _named(name: str, tensor: Tensor) -> Any:
     entry = schema.TensorMapT()
-    entry.name, entry.tensorIndex = name, tensor.index
+    entry.name, entry.tensorIndex = name.encode(), tensor.index
     return entry
 
 
