@@ -354,7 +354,7 @@ bool valid(mfedge_kind kind, const mfedge_config& c) {
       [[fallthrough]];
     case MFEDGE_TOKENS:
       return tokens && c.in_channels >= 1 && c.out_channels >= 1 && c.expand >= 1 &&
-             (c.stride == 1 || (c.stride == 2 && c.expand2 >= 1)) && c.former_heads >= 1 &&
+             ((c.stride == 1 && c.expand2 >= 0) || (c.stride == 2 && c.expand2 >= 1)) && c.former_heads >= 1 &&
              c.token_dim % c.former_heads == 0 && c.ffn >= 0 && c.hyper >= 0;
     case MFEDGE_HEAD:
       return tokens && bridge && c.expand >= 1 && c.hidden >= 1 && c.classes >= 1;
@@ -371,10 +371,7 @@ int input_count(mfedge_kind kind) {
   return kind == MFEDGE_STEM ? 1 : kind == MFEDGE_FORMER_TO_MOBILE || kind == MFEDGE_DYNAMIC_RELU ? 3 : 2;
 }
 
-int output_count(mfedge_kind kind, const mfedge_config& c) {
-  if (kind == MFEDGE_TOKENS) return c.hyper ? 5 : 3;
-  return kind == MFEDGE_BLOCK ? 2 : 1;
-}
+int output_count(mfedge_kind kind) { return kind == MFEDGE_BLOCK ? 2 : kind == MFEDGE_TOKENS ? 5 : 1; }
 
 Counts count(mfedge_kind kind, const mfedge_config& c) {
   const size_t C = c.in_channels, E = c.expand, O = c.out_channels, E2 = second(c), D = c.token_dim, F = c.ffn;
@@ -409,10 +406,11 @@ std::vector<Shape> shapes(mfedge_kind kind, const mfedge_config& c, const std::v
   const int64_t B = in[0][0];
   if (kind == MFEDGE_TOKENS) {
     if (in[0] != Shape{B, c.tokens, c.in_channels} || !is_tokens(in[1], B, c.tokens, c.token_dim)) return {};
-    std::vector<Shape> out = {{B, c.tokens, c.token_dim}};
-    if (c.hyper) out.insert(out.end(), {{B, 2 * int64_t{c.expand}}, {B, 2 * second(c)}});
-    out.insert(out.end(), {{B, c.tokens, c.out_channels}, {B, c.tokens, c.out_channels}});
-    return out;
+    return {{B, c.tokens, c.token_dim},
+            {B, 2 * int64_t{c.expand}},
+            {B, 2 * second(c)},
+            {B, c.tokens, c.out_channels},
+            {B, c.tokens, c.out_channels}};
   }
   if (in[0].size() != 4) return {};
   const int64_t C = in[0][1], H = in[0][2], W = in[0][3], h = (H + 1) / 2, w = (W + 1) / 2;
@@ -453,8 +451,7 @@ std::vector<Array> run(mfedge_kind kind, const mfedge_config& c, const std::vect
     case MFEDGE_HEAD:
       return {head(in[0], in[1], c, matrices, weights)};
     case MFEDGE_TOKENS: {
-      TokenSide side = token_side(for_each_image(in[1], in[0].shape[0]), in[0], c, matrices, weights);
-      if (!c.hyper) return {side.tokens, side.key, side.value};
+      const TokenSide side = token_side(for_each_image(in[1], in[0].shape[0]), in[0], c, matrices, weights);
       return {side.tokens, side.slopes1, side.slopes2, side.key, side.value};
     }
     case MFEDGE_MOBILE_TO_FORMER:

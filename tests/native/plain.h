@@ -33,9 +33,9 @@ struct Counts {
 // Whether a configuration is an operator at all.
 bool valid(mfedge_kind kind, const mfedge_config& config);
 
-// How many inputs and outputs, floats and matrix elements a valid configuration has.
+// How many inputs and outputs a kind has, floats and matrix elements a valid configuration.
 int input_count(mfedge_kind kind);
-int output_count(mfedge_kind kind, const mfedge_config& config);
+int output_count(mfedge_kind kind);
 Counts count(mfedge_kind kind, const mfedge_config& config);
 
 // The outputs' shapes, from the inputs'. Empty if the inputs do not fit.

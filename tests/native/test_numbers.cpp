@@ -1,0 +1,100 @@
+// The kernels' numbers against the twin's.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernel.h"
+#include "tests.h"
+
+namespace {
+
+// Of the largest magnitude of an output. float32 has 6e-8; a product over K terms of mixed sign loses about sqrt(K)
+// of that, a block has some ten in a row, the longest of 1600 terms, and LayerNorm and the softmax amplify what they
+// get by up to ten: 1e-5 is what is seen at worst. A wrong tap, row, lane or weight is off by 1e-2 or more.
+constexpr double kTolerance = 1e-4;
+double worst_seen = 0;
+
+bool compare(const Case& given, const std::vector<mfedge_plain::Array>& expected, const Result& found) {
+  if (found.outputs.size() != expected.size()) return fail("the number of outputs");
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const std::string name = "output " + std::to_string(i);
+    // Without dynamic ReLU there are no slopes: those outputs are anything.
+    if (given.kind == MFEDGE_TOKENS && !given.config.hyper && (i == 1 || i == 2)) continue;
+    if (found.shapes[i] != expected[i].shape) return fail(name + " is of another shape");
+    double largest = 0, worst = 0;
+    size_t at = 0;
+    for (double v : expected[i].data) largest = std::max(largest, std::fabs(v));
+    for (size_t j = 0; j < expected[i].data.size(); ++j) {
+      const double difference = std::fabs(expected[i].data[j] - static_cast<double>(found.outputs[i][j]));
+      if (!(difference <= worst)) worst = difference, at = j;  // NaN too
+      if (std::isnan(worst)) break;
+    }
+    if (!(worst <= kTolerance * std::max(largest, 1e-6)))
+      return fail(name + "[" + std::to_string(at) + "]: expected " + std::to_string(expected[i].data[at]) + ", found " +
+                  std::to_string(found.outputs[i][at]) + ", off by " + std::to_string(worst / largest) +
+                  " of the largest value");
+    worst_seen = std::max(worst_seen, worst / std::max(largest, 1e-6));
+  }
+  return true;
+}
+
+// Bit by bit, but for what is anything.
+bool same(const Case& given, const Result& a, const Result& b) {
+  for (size_t i = 0; i < a.outputs.size(); ++i) {
+    if (given.kind == MFEDGE_TOKENS && !given.config.hyper && (i == 1 || i == 2)) continue;
+    if (std::memcmp(a.outputs[i].data(), b.outputs[i].data(), a.outputs[i].size() * sizeof(float)) != 0) return false;
+  }
+  return true;
+}
+
+bool test_case(const Case& given, const Pool& pool) {
+  begin(given.describe());
+  if (!mfedge_plain::valid(given.kind, given.config)) return fail("the test made an invalid configuration");
+  const Data data = make_data(given);
+  const mfedge_plain::Counts counts = mfedge_plain::count(given.kind, given.config);
+  if (counts.weights != data.weights.size() || counts.matrices != data.matrices.size())
+    return fail("the test made another number of weights than the twin expects");
+  size_t weights = 0, matrices = 0;
+  if (mfedge_count_weights(given.kind, &given.config, &weights, &matrices, nullptr) != MFEDGE_OK)
+    return fail("mfedge_count_weights refuses a valid configuration");
+  if (weights != counts.weights || matrices != counts.matrices) return fail("mfedge_count_weights is wrong");
+
+  const auto expected = mfedge_plain::run(given.kind, given.config, data.weights, data.matrices, data.inputs);
+  Result results[2];
+  for (const Against side : {Against::kFront, Against::kBack}) {
+    const Kernel kernel(given, data, side);
+    if (kernel.status.code != MFEDGE_OK) return fail("create: " + kernel.status.message);
+    if (mfedge_operator_inputs(kernel.get()) != mfedge_plain::input_count(given.kind) ||
+        mfedge_operator_outputs(kernel.get()) != mfedge_plain::output_count(given.kind))
+      return fail("the number of inputs or outputs");
+    // Leaves NaN in all of the scratch that the next run gets, so that reading what it has not written shows.
+    const Result poisoned = run_kernel(kernel, data.inputs, pool, side, true);
+    if (poisoned.status.code != MFEDGE_OK) return fail("run on NaN: " + poisoned.status.message);
+    Result& result = results[side == Against::kBack];
+    result = run_kernel(kernel, data.inputs, pool, side);
+    if (result.status.code != MFEDGE_OK) return fail("run: " + result.status.message);
+    if (!compare(given, expected, result)) return false;
+  }
+  return same(given, results[0], results[1]) || fail("other alignment, other bits");
+}
+
+}  // namespace
+
+bool test_random(uint64_t seed, int count) {
+  Random random(seed);
+  const Pool pool;
+  bool held = true;
+  for (const mfedge_kind kind : kKinds)
+    for (int i = 0; i < count; ++i) held &= test_case(random_case(kind, random), pool);
+  std::printf("%s: within %.1e\n", mfedge_isa(), worst_seen);
+  return held;
+}
+
+bool test_cases(FILE* file) {
+  const Pool pool;
+  bool held = true;
+  int count = 0;
+  for (Case given; read_case(file, &given); ++count) held &= test_case(given, pool);
+  std::printf("%s: %d cases within %.1e\n", mfedge_isa(), count, worst_seen);
+  return held && (count > 0 || fail("no cases were read"));
+}

@@ -1,0 +1,22 @@
+// The tests, one file each. Every one returns whether it held, and has said why not.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "cases.h"
+
+// What is being tested, for the message of a failure or a crash.
+void begin(const std::string& what);
+// Says why not, and returns false.
+bool fail(const std::string& why);
+
+bool test_random(uint64_t seed, int count);
+bool test_cases(FILE* file);
+bool test_threads(uint64_t seed);
+bool test_hostile(uint64_t seed, int count);
+
+constexpr mfedge_kind kKinds[] = {MFEDGE_STEM,   MFEDGE_BLOCK,           MFEDGE_HEAD,
+                                  MFEDGE_TOKENS, MFEDGE_MOBILE_TO_FORMER, MFEDGE_FORMER_TO_MOBILE,
+                                  MFEDGE_DYNAMIC_RELU};
