@@ -7,13 +7,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tflite_runtime.interpreter import Interpreter
+from tflite_runtime.interpreter import Interpreter, load_delegate
 
-BOUNDS = {"": 1e-4, "-fp16": 2e-2}  # of the largest logit, as in mfedge/exporters/parity.py
+BOUNDS = {
+    "": 1e-4,
+    "-fp16": 2e-2,
+    "-native": 1e-4,
+    "-native-fp16": 2e-2,
+}  # of the largest logit, as in mfedge/exporters/parity.py
 
 
 def check(path: Path, arrays: "np.lib.npyio.NpzFile", bound: float) -> None:
-    interpreter = Interpreter(str(path), num_threads=1)
+    delegates = [load_delegate(str(path.with_name("delegate.so")))] if "-native" in path.name else []
+    interpreter = Interpreter(str(path), num_threads=1, experimental_delegates=delegates)
     image, logit = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     for key in (key for key in arrays if key.startswith("images")):
         images, expected = arrays[key].transpose(0, 2, 3, 1), arrays[key.replace("images", "logits")]
@@ -33,6 +39,8 @@ def main(folder: Path) -> None:
         sys.exit(f"{folder}: nothing to check; run python -m tests.tflite_runtime.make {folder} first")
     for npz in files:
         for suffix, bound in BOUNDS.items():
+            if "-native" in suffix and not (folder / f"{npz.stem}{suffix}.tflite").exists():
+                continue  # a network or a machine without native kernels
             check(folder / f"{npz.stem}{suffix}.tflite", np.load(npz), bound)
 
 

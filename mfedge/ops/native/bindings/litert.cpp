@@ -42,14 +42,24 @@ struct Handle {
   char error[MFEDGE_MESSAGE] = "";
 };
 
-bool indices(const tflite::Context* context, const tflite::IntArray* array, std::vector<int>* found) {
-  if (array == nullptr) return false;
-  for (int i = 0; i < array->size; ++i) {
-    const int index = array->data[i];
+std::vector<int> indices(const tflite::IntArray* array) {
+  return array == nullptr ? std::vector<int>() : std::vector<int>(array->data, array->data + array->size);
+}
+
+bool within(const tflite::Context* context, const std::vector<int>& tensors) {
+  for (const int index : tensors) {
     if (index < 0 || static_cast<size_t>(index) >= context->tensors_size) return false;
-    found->push_back(index);
   }
   return true;
+}
+
+// TFLite 2.14 loses a half input when it undoes delegates: it looks for the DEQUANTIZE behind it. What the node
+// had at first still holds.
+void restore(std::vector<int>* inputs, const Claim* kept) {
+  if (kept == nullptr || kept->inputs.size() != inputs->size()) return;
+  for (size_t i = 0; i < inputs->size(); ++i) {
+    if ((*inputs)[i] < 0) (*inputs)[i] = kept->inputs[i];
+  }
 }
 
 std::shared_ptr<Claim> claim(tflite::Context* context, Handle* handle, int index) {
@@ -73,14 +83,20 @@ std::shared_ptr<Claim> claim(tflite::Context* context, Handle* handle, int index
       mfedge_count_weights(made->kind->kind, &made->config, &weights, &matrices, message) != MFEDGE_OK) {
     return nullptr;
   }
-  const bool sound = indices(context, node->inputs, &made->inputs) && indices(context, node->outputs, &made->outputs);
-  if (!sound || static_cast<int>(made->inputs.size()) != made->kind->all_inputs() ||
+  std::shared_ptr<Claim>& kept = handle->plugin->claims[index];
+  made->inputs = indices(node->inputs);
+  made->outputs = indices(node->outputs);
+  restore(&made->inputs, kept.get());
+  if (static_cast<int>(made->inputs.size()) != made->kind->all_inputs() ||
       static_cast<int>(made->outputs.size()) != made->kind->outputs) {
     std::snprintf(message, MFEDGE_MESSAGE, "expected %d inputs and %d outputs, found %zu and %zu",
                   made->kind->all_inputs(), made->kind->outputs, made->inputs.size(), made->outputs.size());
     return nullptr;
   }
-  std::shared_ptr<Claim>& kept = handle->plugin->claims[index];
+  if (!within(context, made->inputs) || !within(context, made->outputs)) {
+    std::snprintf(message, MFEDGE_MESSAGE, "an input or output is missing");
+    return nullptr;
+  }
   if (kept && kept->kind == made->kind && kept->inputs == made->inputs && kept->outputs == made->outputs &&
       std::memcmp(&kept->config, &made->config, sizeof made->config) == 0) {
     return kept;
