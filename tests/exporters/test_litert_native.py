@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,30 @@ from ai_edge_litert import schema_py_generated as schema
 from mfedge import native, ops, runtimes
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError, MissingRuntimeError
+from mfedge.exporters import parity
+from mfedge.exporters.export import Request, export
 from mfedge.exporters.operators import count_operators
 from mfedge.exporters.tflite import write
 from mfedge.exporters.tflite.native import MAX_NODES, options
 from mfedge.exporters.tflite.writer import Writer
 from mfedge.ops import layout
 from mfedge.ops.layout import Config, Kind
+from mfedge.predict import classify
 from mfedge.runtimes.torch_eager import TorchSession
+from mfedge.zoo import load_spec
 from tests.conftest import network
 from tests.exporters.litert_doors import Array, Refused, compiled, folder, interpreter
 
 pytestmark = pytest.mark.skipif(native.find("litert") is None, reason="native kernels are not built")
 
-VARIANTS = pytest.mark.parametrize("variant", ["26m", "214m"])
+VARIANTS = pytest.mark.parametrize("variant", ["26m", pytest.param("214m", marks=pytest.mark.slow)])
 DOORS = pytest.mark.parametrize("run", [interpreter, compiled])
 STEM = Config(in_channels=12, expand=24, out_channels=20, stride=2)
 BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=2, former_heads=4, ffn=40, hyper=6)
 DOWN = Config(12, 24, 20, 60, 2, tokens=3, token_dim=16, heads=2, former_heads=2, hyper=4)
 HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, heads=2, hidden=50, classes=7)
 ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "export" / "samples" / "litert"
 
 Run = Callable[[bytes, list[Array]], list[Array]]
 
@@ -350,14 +356,14 @@ def test_a_library_that_is_none_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("make") is None or shutil.which("cc") is None:
-        pytest.skip("the sample needs make and a C compiler")
-    program = tmp_path_factory.mktemp("sample") / "logits"
-    command = [
-        "make", "-C", str(ROOT / "export/samples/litert"), f"OUTPUT={program}", f"LITERT={folder()}",
-        f"MFEDGE={native.path('litert').parent}",
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("the sample needs a C compiler")
+    program = tmp_path_factory.mktemp("sample") / "main"
+    sources, libraries = ROOT / "mfedge/ops/native", (native.path("litert"), folder() / "libLiteRt.so")
+    flags = ("-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{sources / 'include'}", f"-I{sources / 'bindings'}")
+    paths = [f"-Wl,-rpath,{library.parent}" for library in libraries]
+    subprocess.run([compiler, *flags, SAMPLES / "main.c", *libraries, *paths, "-o", program], check=True)
     return program
 
 
@@ -380,6 +386,14 @@ def test_the_sample_app_says_what_is_wrong(sample: Path, tmp_path: Path) -> None
         done = subprocess.run([str(sample), str(tmp_path / file), "64", "64"], input=b"", capture_output=True)
         assert done.returncode == 1
         assert said in done.stderr.decode()
+
+
+def test_the_python_sample_sees_what_predict_sees(tmp_path: Path) -> None:
+    (artifact,) = export(Request(load_spec("26m"), ("tflite",), (193, 257), kernels="native"), tmp_path)
+    command = [sys.executable, SAMPLES / "main.py", artifact, native.path("litert"), parity.photograph()]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    classes = classify(artifact, parity.photograph()).classes
+    assert result.stdout.splitlines() == [f"{guess.probability:.3f} {guess.label}" for guess in classes]
 
 
 def test_headers_and_python_agree_on_the_number_of_nodes() -> None:

@@ -1,9 +1,13 @@
-/* Logits of one image by a .tflite with mfedge's native operators, in LiteRT's CompiledModel API, plain C.
+/* Logits of one image by a .tflite with native operators, in LiteRT's CompiledModel API: what an app does, in plain C.
  *
- *   logits MODEL.tflite HEIGHT WIDTH < image > logits
+ * Needs libLiteRt (tested with 2.3; of LiteRT's Android or iOS package, or its Python wheel) and libmfedge_litert:
  *
- * The image is float32, (HEIGHT, WIDTH, 3), preprocessed as the artifact's manifest says; the logits are float32.
- * A portable .tflite runs as well: it has no use for the kernels. */
+ *   NATIVE=../../../mfedge/ops/native
+ *   cc -std=c11 main.c -o main -I$NATIVE/include -I$NATIVE/bindings -L$NATIVE/lib -lmfedge_litert -L$LITERT -lLiteRt
+ *   ./main model.tflite 224 224 < image.f32 > logits.f32
+ *
+ * image.f32 is the preprocessed image (see the artifact's manifest.json), height x width x 3 floats. A portable .tflite
+ * runs as well: it has no use for the kernels. */
 #include <stdio.h>
 #include <stdlib.h>
 
