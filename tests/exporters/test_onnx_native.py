@@ -288,6 +288,23 @@ def test_weights_have_to_be_initializers() -> None:
     refused(one_node("Stem", inputs, {}, STEM._asdict()), "'the node': input weights must be an initializer")
 
 
+def test_weights_that_a_caller_could_override_are_refused() -> None:
+    constants = vectors(Kind.STEM, STEM)
+    model = onnx.load_from_string(one_node("Stem", whole_inputs(Kind.STEM, STEM), constants, STEM._asdict()))
+    shape = constants["weights"].shape
+    model.graph.input.append(helper.make_tensor_value_info("weights", TensorProto.FLOAT, shape))
+    refused(model.SerializeToString(), "'the node': input weights must be an initializer that no caller can override")
+
+
+def test_constant_nodes_are_initializers_too() -> None:
+    inputs, constants = whole_inputs(Kind.STEM, STEM), vectors(Kind.STEM, STEM)
+    model = onnx.load_from_string(one_node("Stem", inputs, constants, STEM._asdict()))
+    expected = session(model.SerializeToString()).run(None, inputs)
+    node = helper.make_node("Constant", [], ["weights"], value=model.graph.initializer.pop())
+    model.graph.node.insert(0, node)
+    assert np.array_equal(session(model.SerializeToString()).run(None, inputs), expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.int32, np.int64])
 def test_matrices_of_another_type_are_refused(dtype: type) -> None:
     constants = vectors(Kind.HEAD, HEAD)

@@ -82,6 +82,12 @@ struct Registration {
   size_t kernels = 0;  // that use the pool: it is made with the first of them and destroyed with the last
   mfedge_pool* pool = nullptr;
 
+  explicit Registration(const OrtApi* of) : api(of), operators{} {}
+  Registration(const Registration&) = delete;
+  ~Registration() {
+    if (domain != nullptr) ort::ReleaseCustomOpDomain(api, domain);
+  }
+
   mfedge_pool* acquire_pool() {
     std::lock_guard<std::mutex> lock(mutex);
     if (kernels == 0 && (pool = mfedge_pool_create()) == nullptr) throw std::bad_alloc();
@@ -92,12 +98,6 @@ struct Registration {
   void release_pool() {
     std::lock_guard<std::mutex> lock(mutex);
     if (--kernels == 0) mfedge_pool_destroy(pool);
-  }
-
-  explicit Registration(const OrtApi* of) : api(of), operators{} {}
-  Registration(const Registration&) = delete;
-  ~Registration() {
-    if (domain != nullptr) ort::ReleaseCustomOpDomain(api, domain);
   }
 };
 

@@ -2,7 +2,7 @@
  *
  * onnxruntime promises that the slots of its function table never move and that an OrtCustomOp is read up to the fields
  * of the version it states (the public onnxruntime_c_api.h; names and signatures are its own). So a binding that was
- * built against this file runs in every onnxruntime from 1.17 on. Tested: 1.22, the oldest mfedge supports, and 1.32.
+ * built against this file runs in every onnxruntime from 1.17 on. mfedge supports, and tests, 1.22 and newer.
  */
 #ifndef MFEDGE_ONNXRUNTIME_C_API_H
 #define MFEDGE_ONNXRUNTIME_C_API_H
