@@ -182,7 +182,7 @@ Case random_case(mfedge_kind kind, Random& random) {
   // Not below 8: the variance of two or three values may be as small as its rounding, and no bound holds then.
   c.token_dim = static_cast<int32_t>(c.former_heads * between(random, (8 + c.former_heads - 1) / c.former_heads, large ? 70 : 20));
   if (between(random, 0, 3)) c.ffn = static_cast<int32_t>(between(random, 1, 90));
-  if (between(random, 0, 3)) c.hyper = static_cast<int32_t>(between(random, 1, 50));
+  if (between(random, 0, 3)) c.hyper = static_cast<int32_t>(between(random, 1, 120));
   if (kind == MFEDGE_HEAD) {
     c.out_channels = c.expand2 = c.stride = c.former_heads = c.ffn = c.hyper = 0;
     c.hidden = static_cast<int32_t>(between(random, 1, 70)), c.classes = static_cast<int32_t>(between(random, 1, 70));
