@@ -2,7 +2,7 @@
 
 `pip install .` puts the libraries into the wheel, which then carries a platform's tag; `pip install -e .` puts them
 into mfedge/ops/native/lib/. Where that fails, mfedge/ops/native/lib/not_built.txt says why, and `mfedge doctor` reads
-it. The environment variable MFEDGE_NATIVE is "auto" (the default), "off", or "require": then what cannot be built
+it. The environment variable MFEDGE_BUILD_NATIVE is "auto" (the default), "off", or "require": then what cannot be built
 fails the installation.
 """
 
@@ -42,7 +42,7 @@ class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]
         if mode() == "off" or compiler() is None:
             return []
         installed = installed_openvino()
-        # The binding is good for one release of OpenVINO: that of the environment, else the newest, as pip will install.
+        # The binding is good for one release of OpenVINO: the environment's, else the newest, as pip will install.
         needed = [f"openvino=={installed}" if installed else "openvino>=2025.2"]
         if shutil.which("cmake") is None:
             needed.append("cmake>=3.20")
@@ -77,10 +77,10 @@ class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def mode() -> str:
-    """MFEDGE_NATIVE."""
-    value = os.environ.get("MFEDGE_NATIVE") or "auto"
+    """MFEDGE_BUILD_NATIVE."""
+    value = os.environ.get("MFEDGE_BUILD_NATIVE") or "auto"
     if value not in ("auto", "off", "require"):
-        raise SystemExit(f"MFEDGE_NATIVE: expected auto, off or require, found {value}")
+        raise SystemExit(f"MFEDGE_BUILD_NATIVE: expected auto, off or require, found {value}")
     return value
 
 
@@ -120,7 +120,7 @@ def build(sources: Path, work: Path) -> list[Path]:
         NotBuilt: there is no compiler or no CMake, or one of them failed.
     """
     if mode() == "off":
-        raise NotBuilt("switched off by MFEDGE_NATIVE=off; reinstall without it")
+        raise NotBuilt("switched off by MFEDGE_BUILD_NATIVE=off; reinstall without it")
     if compiler() is None:
         chosen = os.environ.get("CXX")
         found = f"CXX={chosen} is no program" if chosen else f"none of {', '.join(COMPILERS)} is on PATH"
