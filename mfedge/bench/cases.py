@@ -1,20 +1,26 @@
 """Which file is measured for a model × runtime × size: the only place where the bench meets the exporter.
 
-A model on the command line is a variant ("214m"), an artifact folder, or a bare .onnx, .xml or .tflite file.
+A model on the command line is a variant ("214m"), one with native kernels ("214m@native"), an artifact folder, or a
+bare .onnx, .xml or .tflite file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mfedge.bench.sizes import Size
 from mfedge.errors import MissingRuntimeError, UsageError
+
+if TYPE_CHECKING:
+    from mfedge.spec import Spec
 
 SUFFIXES = {  # of what a runtime loads, preferred first
     "torch": (".toml",),
@@ -26,6 +32,7 @@ SUFFIXES = {  # of what a runtime loads, preferred first
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite", "tflite-runtime": "tflite"}
 DEFAULT_RUNTIMES = ("torch", "onnxruntime", "openvino", "litert")
 MODEL_SUFFIXES = (".onnx", ".xml", ".tflite")
+NATIVE = "@native"  # behind a variant
 NORMALISED = {".onnx": b"BatchNormalization", ".xml": b'type="BatchNormInference"'}
 
 Exporter = Callable[[str, str], Path]
@@ -48,24 +55,29 @@ class Case(Struct, frozen=True):
         return f"{self.model} in {self.runtime} at {self.size}"
 
 
-def export(variant: str, runtime: str) -> Path:
+def export(model: str, runtime: str) -> Path:
     """The variant as a file of the runtime, exported the ordinary way (random weights) and cached by content.
 
     Args:
-        variant: as `--variant` takes it.
+        model: a variant as `--variant` takes it, "@native" behind it for native kernels.
         runtime: one of SUFFIXES.
 
     Returns:
         The artifact folder, or the model file. PyTorch runs the network itself: its file is the variant's TOML.
 
     Raises:
-        MissingRuntimeError: this installation has no exporter for that runtime.
+        MissingRuntimeError: this installation has no exporter for that runtime, or no native kernels.
+        UsageError, UnsupportedError: there are no native kernels for this network.
     """
     from mfedge.resources import folder
     from mfedge.zoo import load_spec
 
+    variant, kernels = split_kernels(model)
     spec = load_spec(variant)
+    cache = cache_folder() / _content(spec)
     if runtime == "torch":
+        if kernels == "native":
+            return _native_toml(spec, cache)
         return Path(variant) if variant.endswith(".toml") else folder("models") / f"{spec.name}.toml"
     from mfedge.exporters.export import Request, artifact_name
     from mfedge.exporters.export import export as write
@@ -73,17 +85,53 @@ def export(variant: str, runtime: str) -> Path:
     format_name = FORMATS[runtime]
     fixed = getattr(spec, "mixing", "") == "position-mlp"
     side = getattr(spec, "image_size", None) if fixed else None
-    request = Request(spec, (format_name,), None if side is None else (side, side))
-    cache = cache_folder() / _content(spec)
+    request = Request(spec, (format_name,), None if side is None else (side, side), kernels=kernels)
     done = cache / artifact_name(request, format_name)
     if (done / "manifest.json").is_file():
         return done
     try:
         return write(request, cache)[0]
     except ModuleNotFoundError as error:
-        raise MissingRuntimeError(
-            f"{variant} for {runtime}: {error}; install it or leave it out of --runtimes"
-        ) from None
+        raise MissingRuntimeError(f"{model} for {runtime}: {error}; install it or leave it out of --runtimes") from None
+
+
+def split_kernels(model: str) -> tuple[str, str]:
+    """("214m", "native") of "214m@native"; ("214m", "portable") of "214m".
+
+    Raises:
+        UsageError: something else behind the @ of a variant's name.
+    """
+    if model.endswith(NATIVE):
+        return model.removesuffix(NATIVE), "native"
+    name, at, kernels = model.partition("@")
+    if at and "/" not in model and not Path(model).exists():
+        raise UsageError(f"{model}: expected {name} or {name}{NATIVE}, found @{kernels}")
+    return model, "portable"
+
+
+def _native_toml(spec: Spec, cache: Path) -> Path:
+    """What PyTorch runs with native kernels: the whole spec in a file whose name says so (runtimes/torch_eager.py)."""
+    from mfedge import native
+    from mfedge.bench import store
+    from mfedge.deploy.fuse_blocks import check_native
+    from mfedge.runtimes.torch_eager import NATIVE_SUFFIX
+    from mfedge.spec import to_dict
+
+    check_native(spec)
+    built = checksum(native.path("kernels"))[0]
+    lines = [f"# Native kernels of {built[:20]}.", *(f"{k} = {_toml(v)}" for k, v in to_dict(spec).items())]
+    path = cache / f"{spec.name}{NATIVE_SUFFIX}"
+    store.write(path, "".join(f"{line}\n" for line in lines).encode())
+    return path
+
+
+def _toml(value: object) -> str:
+    """A value of a spec on one line of TOML. What is None is left out, as TOML has no word for it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items() if v is not None) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def cache_folder() -> Path:
@@ -92,17 +140,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MFEDGE_CACHE") or default) / "bench"
 
 
-def _content(spec: object) -> str:
-    """A name for everything an export depends on: the spec, this package's code, the versions of what it uses."""
+def _content(spec: Spec) -> str:
+    """A name for everything an export depends on: the spec, this package's code and the native kernels as they are
+    built, the versions of what it uses."""
     import msgspec
 
+    from mfedge import native
     from mfedge.bench.environment import LIBRARIES, distribution_version
 
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
-    for part in ("*.py", "nn/*.py", "deploy/*.py", "ops/**/*.py", "exporters/**/*.py"):
+    for part in ("*.py", "nn/*.py", "deploy/*.py", "ops/**/*.py", "exporters/**/*.py", "ops/native/**/*.[ch]*"):
         for file in sorted(package.glob(part)):
             digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    for name in native.NAMES:
+        library = native.find(name)
+        digest.update(name.encode() + (b"" if library is None else library.read_bytes()))
     digest.update(repr([(name, distribution_version(name)) for name in LIBRARIES]).encode())
     return digest.hexdigest()[:20]
 
@@ -143,8 +196,8 @@ def resolve(
 
 
 def is_path(model: str) -> bool:
-    """Whether it names a file or folder rather than a variant; a variant's own .toml is a variant."""
-    if model.endswith(".toml"):
+    """Whether it names a file or folder rather than a variant; a variant's own .toml, or NAME@native, is a variant."""
+    if model.endswith((".toml", NATIVE)):
         return False
     return "/" in model or model.endswith(MODEL_SUFFIXES) or Path(model).is_dir()
 
@@ -205,11 +258,11 @@ def batch_norms(path: Path) -> int | None:
 
 def _names(models: Sequence[str]) -> list[str]:
     """Short names: a variant's own, a folder's or file's; what is ambiguous keeps its folder's name before it."""
-    paths = [Path(model) for model in models]
+    paths = [Path(model) if is_path(model) else Path(split_kernels(model)[0]) for model in models]
     short = [
         (path.parent.name if path.stem == "model" and path.parent.name else path.stem if path.suffix else path.name)
         if is_path(model)
-        else re.sub(r"^(\d+m)$", r"mobile-former-\1", path.stem)
+        else re.sub(r"^(\d+m)$", r"mobile-former-\1", path.stem) + NATIVE.replace("@", "-") * model.endswith(NATIVE)
         for model, path in zip(models, paths, strict=True)
     ]
     names = [

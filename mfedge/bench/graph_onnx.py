@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from mfedge.bench import graph_native
 from mfedge.bench.graph import Graph, Node, Tensor
 from mfedge.bench.sizes import Size
 from mfedge.errors import ArtifactError
@@ -40,16 +41,28 @@ def read_onnx(path: Path, size: Size) -> Graph:
         for name in (*node.input, *node.output):
             if name and name not in tensors:
                 tensors[name] = Tensor(None, 4, node.op_type == "Constant", True)
+        native = graph_native.kind_of(node.op_type) if node.domain == "mfedge" else None
+        madds = _native(native, node, tensors) if native else _madds(node, tensors)
         nodes.append(
             Node(
                 node.name or f"{node.op_type}_{index}",
                 node.op_type,
                 tuple(filter(None, node.input)),
                 tuple(filter(None, node.output)),
-                _madds(node, tensors),
+                madds,
             )
         )
     return Graph(tuple(nodes), tensors, (inputs[0].name,), tuple(value.name for value in inferred.output))
+
+
+def _native(kind: str, node: Any, tensors: dict[str, Tensor]) -> int:
+    """Multiply-adds; ONNX's inference knows nothing of the outputs, so they are sized here."""
+    config = {attribute.name: attribute.i for attribute in node.attribute}
+    features = tensors[node.input[0]].shape
+    if features is not None:
+        for name, shape in zip(node.output, graph_native.shapes(kind, config, features), strict=True):
+            tensors[name] = Tensor(shape, 4, False, True)
+    return graph_native.madds(kind, config, features)
 
 
 def _tensor(data_type: int, shape: tuple[int, ...] | None, constant: bool) -> Tensor:

@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from mfedge.bench import graph_native
 from mfedge.bench.graph import Graph, Node, Tensor
 from mfedge.bench.sizes import Size
 
@@ -13,11 +14,10 @@ INERT = {"Constant", "Parameter", "Result"}
 
 
 def read_openvino(path: Path, size: Size) -> Graph:
-    """Raises RuntimeError if OpenVINO cannot read or reshape it."""
-    import openvino
+    """Raises RuntimeError if OpenVINO cannot read or reshape it; MissingRuntimeError without its native operators."""
+    from mfedge.runtimes.openvino import core_for
 
-    core = openvino.Core()
-    model = core.read_model(str(path))
+    model = core_for(path).read_model(str(path))
     model.reshape([1, 3, size.height, size.width])
     tensors: dict[str, Tensor] = {}
     nodes, inputs, outputs = [], [], []
@@ -51,6 +51,11 @@ def _tensor(output: Any, constant: bool) -> Tensor:
 
 def _madds(op: Any, kind: str) -> int:
     """Output elements × what each is summed over."""
+    native = graph_native.kind_of(kind)
+    if native:
+        features = op.input(0).get_partial_shape()
+        shape = tuple(dim.get_length() for dim in features) if features.is_static else None
+        return graph_native.madds(native, op.get_attributes(), shape)
     if kind not in ("Convolution", "GroupConvolution", "MatMul"):
         return 0
     if op.output(0).get_partial_shape().is_dynamic or op.input(1).get_partial_shape().is_dynamic:

@@ -1,4 +1,5 @@
-"""Operators and tensors of a TFLite file, resized to one size by the interpreter itself, no delegate."""
+"""Operators and tensors of a TFLite file, resized to one size by the interpreter itself, no delegate but, where it has
+native operators, the one that knows them."""
 
 from __future__ import annotations
 
@@ -8,20 +9,27 @@ from typing import Any
 
 import numpy as np
 
+from mfedge.bench import graph_native
 from mfedge.bench.graph import Graph, Node, Tensor
 from mfedge.bench.sizes import Size
 from mfedge.errors import MissingRuntimeError
+from mfedge.runtimes.litert import CUSTOM, delegate
 
 
 def read_tflite(path: Path, size: Size) -> Graph:
-    """Raises MissingRuntimeError without ai-edge-litert; ValueError or RuntimeError for what it cannot load."""
+    """Raises MissingRuntimeError without ai-edge-litert, or the native kernels of a file of theirs; ValueError or
+    RuntimeError for what it cannot load."""
     try:
+        import ai_edge_litert.interpreter as library
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
     except ImportError:
         raise MissingRuntimeError(f"{path}: reading it needs ai-edge-litert, which is not installed") from None
+    content = path.read_bytes()
+    native = CUSTOM.encode() in content
     interpreter = Interpreter(
-        model_path=str(path),
+        model_content=content,
         num_threads=1,
+        experimental_delegates=[delegate(library, "litert")] if native else [],
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     (image,) = interpreter.get_input_details()
@@ -39,14 +47,17 @@ def read_tflite(path: Path, size: Size) -> Graph:
             tuple(int(n) for n in detail["shape"]), kind.itemsize, int(detail["index"]) not in made, real
         )
     names = {str(detail["index"]): detail["name"] for detail in interpreter.get_tensor_details()}
-    nodes = [_node(op, tensors, names) for op in operators]
+    configs = graph_native.of_file(content) if native else {}
+    nodes = [_node(op, tensors, names, configs) for op in operators]
     outputs = tuple(str(detail["index"]) for detail in interpreter.get_output_details())
     used = {name for node in nodes for name in (*node.inputs, *node.outputs)} | {str(image["index"]), *outputs}
     kept = {name: tensor for name, tensor in tensors.items() if name in used}
     return Graph(tuple(nodes), kept, (str(image["index"]),), outputs)
 
 
-def _node(op: dict[str, Any], tensors: dict[str, Tensor], names: dict[str, str]) -> Node:
+def _node(
+    op: dict[str, Any], tensors: dict[str, Tensor], names: dict[str, str], configs: dict[int, dict[str, int]]
+) -> Node:
     """Named after its first output, as TFLite's operators have no names."""
     inputs = tuple(str(i) for i in op["inputs"] if int(i) >= 0)
     outputs = tuple(str(i) for i in op["outputs"])
@@ -58,4 +69,7 @@ def _node(op: dict[str, Any], tensors: dict[str, Tensor], names: dict[str, str])
     elif op["op_name"] == "BATCH_MATMUL":
         first, result = (tensors[name].shape or (1, 1) for name in (inputs[0], outputs[0]))
         madds = out * (first[-1] if first[-2] == result[-2] else first[-2])
-    return Node(names.get(outputs[0], outputs[0]), op["op_name"], inputs, outputs, madds)
+    native = graph_native.kind_of(op["op_name"])
+    if native and (config := configs.get(int(op["outputs"][0]))):
+        madds = graph_native.madds(native, config, tensors[inputs[0]].shape)
+    return Node(names.get(outputs[0], outputs[0]), native or op["op_name"], inputs, outputs, madds)

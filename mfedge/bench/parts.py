@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+from mfedge.bench.graph_native import kind_of
 from mfedge.bench.profile_schema import Part
 
 LAYOUT = re.compile(r"^reorder", re.IGNORECASE)  # inserted by the runtime, in no file
+BLOCK = re.compile(r"\bblocks[./]\d+/Block(_\d+)?(:\d)?$")  # a native one, where the runtime says another type
 PLAIN = {"relu", "relu6", "clip", "clamp", "hardswish", "hswish", "relu_n1_to_1", "minimum", "maximum"}
 RULES: tuple[tuple[re.Pattern[str], Part], ...] = (
     (re.compile(r"dynamic_relu|act[12]?[./]hyper|\bhyper\b"), "dynamic ReLU"),
@@ -29,6 +31,8 @@ def part_of(name: str, kind: str) -> Part:
     """
     if LAYOUT.match(kind):
         return "layout"
+    if kind_of(kind) == "Block" or BLOCK.search(name):
+        return "block (fused)"
     path = re.sub(r"_(?=blocks|stem|classifier|features)", " ", name)
     for pattern, part in RULES:
         if pattern.search(path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
 from mfedge.bench.sizes import Size
 
 SCHEMA = "mfedge.profile/1"
-PARTS = ("stem", "Mobile", "Mobile→Former", "Former", "Mobile←Former", "dynamic ReLU", "head", "layout", "other")
-
-Part = Literal["stem", "Mobile", "Mobile→Former", "Former", "Mobile←Former", "dynamic ReLU", "head", "layout", "other"]
+Part = Literal[
+    "stem", "Mobile", "Mobile→Former", "Former", "Mobile←Former", "dynamic ReLU",
+    "block (fused)",  # a native operator: all of the five before in one
+    "head", "layout", "other",
+]  # fmt: skip
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class Operator(Struct, frozen=True):

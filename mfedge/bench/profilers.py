@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import statistics
 import tempfile
 import time
@@ -41,10 +42,14 @@ def onnxruntime(path: Path, images: Images, runs: int, graph: Graph) -> Measured
     """onnxruntime's own profile: kernels after its optimisations; fused ones keep one name."""
     import onnxruntime as library
 
+    from mfedge.runtimes.onnxruntime import is_native, register
+
     with tempfile.TemporaryDirectory() as folder:
         options = library.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if is_native(path):
+            register(options)
         options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
         session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         feed = {session.get_inputs()[0].name: images}
@@ -67,11 +72,14 @@ def openvino(path: Path, images: Images, runs: int) -> Measured:
     """OpenVINO's performance counters: what was fused away has no line; float32 asked for, as in the bench."""
     import openvino as library
 
+    from mfedge.runtimes.openvino import core_for
+
     config = {
         "PERF_COUNT": True, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }  # fmt: skip
-    compiled = library.compile_model(library.Core().read_model(str(path)), "CPU", config)
+    core = core_for(path)
+    compiled = core.compile_model(core.read_model(str(path)), "CPU", config)
     request = compiled.create_infer_request()
     tensor = library.Tensor(images)
     request.infer({0: tensor})
@@ -114,7 +122,7 @@ def torch(path: Path, images: Images, runs: int) -> Measured:
         """Times each node."""
 
         def run_node(self, n: fx.Node) -> Any:
-            if n.op not in ("call_module", "call_function", "call_method"):
+            if not _computes(n):
                 return super().run_node(n)
             start = time.perf_counter()
             result = super().run_node(n)
@@ -129,13 +137,14 @@ def torch(path: Path, images: Images, runs: int) -> Measured:
         """Counts each node's multiply-adds and bytes."""
 
         def run_node(self, n: fx.Node) -> Any:
-            if n.op not in ("call_module", "call_function", "call_method"):
+            if not _computes(n):
                 return super().run_node(n)
             with FlopCounterMode(display=False) as counter:
                 result = super().run_node(n)
             tensors = [self.env[a] for a in n.all_input_nodes]
             if n.op == "call_module":
-                tensors += list(self.module.get_submodule(str(n.target)).parameters())
+                layer = self.module.get_submodule(str(n.target))
+                tensors += [*layer.parameters(), *layer.buffers()]
             tensors += list(result) if isinstance(result, (tuple, list)) else [result]
             size = sum(t.numel() * t.element_size() for t in tensors if isinstance(t, library.Tensor))
             madds, before = counted.get(_module(n), (0, 0))
@@ -200,6 +209,13 @@ def _repeat(action: Callable[[], object], runs: int) -> float:
         action()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
+
+
+def _computes(node: Any) -> bool:
+    """Whether a node is a step, and not an input, or one of several outputs that a step has."""
+    if node.op == "call_function" and node.target is operator.getitem and isinstance(node.args[1], int):
+        return False
+    return node.op in ("call_module", "call_function", "call_method")
 
 
 def _called(target: Any) -> str:

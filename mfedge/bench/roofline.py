@@ -8,8 +8,10 @@ from typing import Any
 from mfedge.bench.palette import GRID, INK, QUIET
 from mfedge.bench.profile_schema import PARTS, Profile, shares
 
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D00", "#888888")
-MARKERS = "oosD^vPXd"
+COLOURS = (
+    "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#1B4F72", "#56B4E9", "#8C6D00", "#888888",
+)  # fmt: skip
+MARKERS = "oosD^v*PXd"
 DPI = 160
 
 

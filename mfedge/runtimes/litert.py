@@ -45,7 +45,7 @@ class TfliteSession:
     def __init__(self, library: Any, path: Path, threads: int, name: str, library_version: str) -> None:
         # From memory: the path variant also maps files of any kind, and says less about bad ones.
         content = path.read_bytes()
-        delegates = [_delegate(library, name)] if CUSTOM.encode() in content else []
+        delegates = [delegate(library, name)] if CUSTOM.encode() in content else []
         try:
             self._interpreter = library.Interpreter(
                 model_content=content, num_threads=threads, experimental_delegates=delegates
@@ -107,7 +107,7 @@ class TfliteSession:
         self._shape = shape
 
 
-def _delegate(library: Any, name: str) -> Any:
+def delegate(library: Any, name: str) -> Any:
     """mfedge's own, which runs the native operators; one an interpreter.
 
     Raises:

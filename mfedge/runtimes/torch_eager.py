@@ -1,4 +1,7 @@
-"""PyTorch, eager: the reference every artifact is compared with. Its model file is the variant's TOML."""
+"""PyTorch, eager: the reference every artifact is compared with. Its model file is the variant's TOML.
+
+A file named NAME.native.toml is the same spec, run as one native operator a block; the bench writes such files.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from mfedge.runtimes.base import Array, Metadata
 
 NAME = "torch"
 SUFFIX = ".toml"
+NATIVE_SUFFIX = ".native.toml"
 
 
 def version() -> str:
@@ -24,17 +28,32 @@ def load(path: Path, threads: int = 1) -> TorchSession:
     from mfedge.deploy import deploy
     from mfedge.zoo import build, load_spec, random_weights
 
-    return TorchSession(deploy(random_weights(build(load_spec(str(path.resolve()))))), threads)
+    network = random_weights(build(load_spec(str(path.resolve()))))
+    if path.name.endswith(NATIVE_SUFFIX):
+        return _native(deploy(network, kernels="native"), threads)
+    return TorchSession(deploy(network), threads)
+
+
+def _native(network: nn.Module, threads: int) -> TorchSession:
+    """Raises MissingRuntimeError where the references would run in place of the native kernels."""
+    from mfedge.errors import MissingRuntimeError
+    from mfedge.ops.native import library
+
+    library.load()
+    if not library.enabled():
+        raise MissingRuntimeError("native kernels: switched off by MFEDGE_NATIVE=0; unset it to run them in PyTorch")
+    return TorchSession(network, threads, f"native kernels, {library.isa()}")
 
 
 class TorchSession:
     """Runs any network of `mfedge.nn`, or a deployed one. Sets PyTorch's thread count for the whole process."""
 
-    def __init__(self, network: nn.Module, threads: int = 1) -> None:
+    def __init__(self, network: nn.Module, threads: int = 1, kernels: str = "") -> None:
         torch.set_num_threads(threads)
         self.network = network.eval()
         shape = (None, 3, None, None)
-        self.metadata = Metadata(NAME, version(), shape, "NCHW", threads, "CPU, eager, float32")
+        execution = ", ".join(filter(None, ("CPU, eager, float32", kernels)))
+        self.metadata = Metadata(NAME, version(), shape, "NCHW", threads, execution)
 
     def run(self, images: Array) -> Array:
         with torch.inference_mode():
