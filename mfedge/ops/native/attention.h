@@ -7,9 +7,9 @@ constexpr int kGatherVectors = 16;  // whose scores are held at once: 6 tokens x
 constexpr float kLowest = -3.402823466e38f;
 
 // Rows (M, depth) as [depth][M], the order of a tile's weights.
-static void transpose_rows(const float* rows, ptrdiff_t stride, int count, int depth, float* out) {
+static void transpose_rows(const float* rows, ptrdiff_t stride, int count, int depth, float scale, float* out) {
   for (int k = 0; k < depth; ++k)
-    for (int m = 0; m < count; ++m) *out++ = rows[m * stride + k];
+    for (int m = 0; m < count; ++m) *out++ = scale * rows[m * stride + k];
 }
 
 // weighted[c][m] += sum over pixels of attention[m] features[c], lane by lane.
@@ -40,7 +40,7 @@ static void gather_channels(int vectors, const float* features, ptrdiff_t stride
 // Mobile->Former for up to six tokens: softmax over pixels tile by tile, corrected whenever a maximum rises.
 template <int M>
 class Gather {
-  static constexpr int kChannels = M > 4 ? (kTileVectors == 4 ? 4 : 2) : (kTileVectors == 4 ? 6 : 3);
+  static constexpr int kChannels = kTileVectors == 4 ? 4 : 2;  // M * kChannels accumulators
 
  public:
   // Floats of scratch.
@@ -61,7 +61,7 @@ class Gather {
     float top[64][M];
     vec sums[64][M];
     for (int h = 0; h < heads; ++h) {
-      transpose_rows(query + h * depth, query_stride, M, depth, packed + static_cast<ptrdiff_t>(h) * depth * M);
+      transpose_rows(query + h * depth, query_stride, M, depth, kLog2E, packed + static_cast<ptrdiff_t>(h) * depth * M);
       for (int m = 0; m < M; ++m) top[h][m] = kLowest, sums[h][m] = vec{};
     }
     for (int start = 0; start < pixels; start += kTile) {
@@ -115,7 +115,7 @@ class Gather {
       for (int v = 1; v < vectors; ++v) highest = maximum(highest, load(row + v * kLanes));
       const float peak = max_lanes(highest);
       if (peak > top[m]) {
-        const vec correction = exponential(splat(top[m] - peak));
+        const vec correction = exponential2(splat(top[m] - peak));
         if (top[m] != kLowest)
           for (int c = 0; c < depth; ++c) {
             float* at = weighted + (c * M + m) * kLanes;
@@ -127,17 +127,24 @@ class Gather {
       const vec shift = splat(top[m]);
       vec sum = sums[m];
       for (int v = 0; v < vectors; ++v) {
-        const vec e = exponential(load(row + v * kLanes) - shift);
+        const vec e = exponential2(load(row + v * kLanes) - shift);
         sum += e;
         store(row + v * kLanes, e);
       }
       sums[m] = sum;
     }
-    int c = 0;
-    for (; c + kChannels <= depth; c += kChannels)
-      gather_channels<kChannels, M>(vectors, head + c * stride, stride, scores, weighted + c * M * kLanes);
-    for (; c < depth; ++c)
-      gather_channels<1, M>(vectors, head + c * stride, stride, scores, weighted + c * M * kLanes);
+    const int groups = divide_up(depth, kChannels);
+    for (int g = 0; g < groups; ++g) {
+      const int c = depth * g / groups, count = depth * (g + 1) / groups - c;  // as even as possible
+      const float* from = head + c * stride;
+      float* to = weighted + c * M * kLanes;
+      switch (count) {
+        case 1: gather_channels<1, M>(vectors, from, stride, scores, to); break;
+        case 2: gather_channels<2, M>(vectors, from, stride, scores, to); break;
+        case 3: gather_channels<3, M>(vectors, from, stride, scores, to); break;
+        default: gather_channels<4, M>(vectors, from, stride, scores, to);
+      }
+    }
   }
 };
 
@@ -163,13 +170,13 @@ static void gather(const float* features, int pixels, int channels, int heads, i
 // Mobile<-Former over a strip of planes.
 struct ScatterCall {
   int channels, heads, pixels;
-  float* strip;  // read; written too if out is nullptr. Readable and writable to whole blocks of pixels.
+  float* strip;  // readable and writable to whole blocks of pixels; written where there is a residual
   ptrdiff_t strip_stride;
   const float* residual;  // added to the strip first; nullptr: nothing. Read up to `pixels` only.
   ptrdiff_t residual_stride;
   float* out;  // written up to `pixels` only
   ptrdiff_t out_stride;
-  const float* key;    // [C][M]
+  const float* key;    // [C][M], times log2 e
   const float* value;  // [C][M]
 };
 
@@ -216,14 +223,13 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
 #pragma GCC unroll 16
       for (int m = 1; m < M; ++m) highest = maximum(highest, score[m][j]);
 #pragma GCC unroll 16
-      for (int m = 0; m < M; ++m) sum += score[m][j] = exponential(score[m][j] - highest);
+      for (int m = 0; m < M; ++m) sum += score[m][j] = exponential2(score[m][j] - highest);
       sum = 1.f / sum;
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) score[m][j] *= sum;
     }
     const float* value = call.value + static_cast<ptrdiff_t>(h) * depth * M;
-    float* out = call.out ? call.out + h * depth * call.out_stride + pixel : strip;
-    const ptrdiff_t out_stride = call.out ? call.out_stride : call.strip_stride;
+    float* out = call.out + h * depth * call.out_stride + pixel;
     for (int c = 0; c < depth; ++c, value += M) {
       vec x[V];
 #pragma GCC unroll 8
@@ -232,11 +238,11 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) x[j] += score[m][j] * value[m];
-      float* o = out + c * out_stride;
+      float* o = out + c * call.out_stride;
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) {
         const int left = count - j * kLanes;
-        if (whole || !call.out || left >= kLanes)
+        if (whole || left >= kLanes)
           store(o + j * kLanes, x[j]);
         else if (left > 0)
           store_first(o + j * kLanes, x[j], left);
@@ -290,7 +296,7 @@ static void self_attention(const float* query, const float* tokens, int count, i
         score[j] = add_lanes(dot);
         top = score[j] > top ? score[j] : top;
       }
-      for (int j = 0; j < count; ++j) sum += score[j] = exponential(splat(score[j] - top))[0];
+      for (int j = 0; j < count; ++j) sum += score[j] = exponential2(splat(kLog2E * (score[j] - top)))[0];
       float* o = out + m * stride + h * depth;
       for (int d = 0; d < depth; d += kLanes) {
         const int left = at_most(kLanes, depth - d);

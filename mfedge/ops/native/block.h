@@ -36,9 +36,8 @@ struct Mobile {
   Buffers take(Arena& arena, int height, int width) const {
     const StripPlan plan(height, width, chunk);
     const int hidden = plan.single ? chunk : expand;  // over several strips, every channel keeps two rows
-    return {plan, take_planes(arena, in, 0, plan.pixels, kBlock), take_padded(arena, plan, hidden),
-            take_planes(arena, chunk, 0, (plan.rows + 1) * width, 2 * kBlock),
-            take_planes(arena, out, 0, (plan.rows + 1) * width, 2 * kBlock)};
+    return {plan, take_planes(arena, in, 0, chunk < expand ? plan.pixels : kBlock, kBlock), take_kept(arena, plan, hidden),
+            take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock), take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
   template <class Consume>
@@ -47,31 +46,27 @@ struct Mobile {
     const ptrdiff_t pixels = static_cast<ptrdiff_t>(plan.height) * plan.width;
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
-      for (int c = 0; c < in; ++c)
-        for (int row = strip.begin; row < strip.end; ++row)
-          __builtin_memcpy(b.input.plane(c) + (row - strip.begin) * plan.pitch, map + c * pixels + row * plan.width,
-                           sizeof(float) * plan.width);
-      const int out_vectors = divide_up(strip.out_rows() * plan.width, kLanes);
+      const MapSource source(map + strip.first_pixel(), pixels, pixels - strip.first_pixel(), in, strip.vectors(),
+                             chunk < expand, b.input);
       for (int e = 0; e < expand; e += chunk) {
         const int count = at_most(chunk, expand - e);
         const Planes hidden = {b.hidden.plane(plan.single ? 0 : e), b.hidden.stride};
+        const Slopes slopes = slopes1.from(e);
         Epilogue epilogue;
         epilogue.bias = expand_bias + e;
-        epilogue.activation = slopes1.activation;
-        if (slopes1.above) epilogue.above = slopes1.above + e, epilogue.below = slopes1.below + e;
-        product(count, in, strip.vectors(), expand_weights + static_cast<ptrdiff_t>(e) * in,
-                Strided{b.input.data, b.input.stride}, epilogue, hidden.data, hidden.stride);
+        epilogue.activation = slopes.activation, epilogue.above = slopes.above, epilogue.below = slopes.below;
+        source.multiply(count, in, strip.vectors(), expand_weights + static_cast<ptrdiff_t>(e) * in, epilogue, hidden.data,
+                        hidden.stride);
         for (int i = 0; i < count; ++i) {
           float* plane = hidden.plane(i);
           const int channel = e + i;
           pad(strip, plane);
-          depthwise_plane(plane + strip.above(), plan.pitch, strip.out_rows(), plan.width,
-                          depthwise_weights + channel * kTaps, depthwise_bias[channel], slopes2.activation,
-                          slopes2.above ? slopes2.above[channel] : 0.f, slopes2.below ? slopes2.below[channel] : 0.f,
-                          b.convolved.plane(i));
+          depthwise_channels<1>({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
+                                 depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
+                                 b.convolved.plane(i), 0});
           keep(strip, plane);
         }
-        project.add(e, count, b.convolved, out_vectors, nullptr, 0, b.result);
+        project.add(e, count, b.convolved, strip.out_vectors(), nullptr, 0, b.result);
       }
       consume(strip);
     }
@@ -81,15 +76,12 @@ struct Mobile {
 // Depthwise of stride 2, project, then a bottleneck around which the projected map skips.
 struct MobileDown {
   int in, out;
-  Expansion depthwise1;
-  Projection project1;
-  Bottleneck bottleneck;
+  Bottleneck halving, bottleneck;
 
   static MobileDown read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
     MobileDown mobile;
     mobile.in = c.in_channels, mobile.out = c.out_channels;
-    mobile.depthwise1 = Expansion::read(reader, arena, c.in_channels, c.expand);
-    mobile.project1 = Projection::read(reader, arena, c.out_channels, c.expand, mobile.depthwise1.chunk_out());
+    mobile.halving = Bottleneck::read(reader, arena, c.in_channels, c.expand, c.out_channels);
     mobile.bottleneck = Bottleneck::read(reader, arena, c.out_channels, c.expand2, c.out_channels);
     return mobile;
   }
@@ -99,12 +91,11 @@ struct MobileDown {
     Planes quarters, expanded, halved, result;
   };
   Buffers take(Arena& arena, int height, int width) const {
-    const int chunk = at_least(depthwise1.chunk_out(), bottleneck.depthwise.chunk_out());
+    const int chunk = at_least(halving.chunk_out(), bottleneck.chunk_out());
     const StripPlan plan((height + 1) / 2, (width + 1) / 2, chunk);
-    const int pixels = plan.pixels + plan.pitch;
-    return {plan, take_planes(arena, 4 * in, kLanes, pixels, kBlock + kLanes),
-            take_planes(arena, chunk, 0, pixels, 2 * kBlock), take_padded(arena, plan, out),
-            take_planes(arena, out, 0, pixels, 2 * kBlock)};
+    return {plan, take_planes(arena, 4 * in, kLanes, plan.pixels + plan.rows + 1, kBlock + kLanes),
+            take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock), take_kept(arena, plan, out),
+            take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
   template <class Consume>
@@ -112,23 +103,18 @@ struct MobileDown {
            Consume consume) const {
     const StripPlan& plan = b.plan;
     const ptrdiff_t pixels = static_cast<ptrdiff_t>(height) * width;
-    const TapOffsets two = stride_two_offsets(b.quarters, plan.pitch), one = stride_one_offsets(plan.pitch);
-    for (int i = 0; i < 4 * in; ++i) b.quarters.plane(i)[-1] = 0.f;  // left of the first pixel
+    const int pitch = plan.width + 1;
+    const TapOffsets offsets = halving_offsets(b.quarters, pitch);
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
       for (int c = 0; c < in; ++c)
-        split_plane(map + c * pixels, width, height, width, strip.begin - 1, strip.end - 1, plan.pitch, b.quarters, c);
-      for (int c = 0; c < in; c += depthwise1.chunk) {
-        const int count = at_most(depthwise1.chunk, in - c);
-        depthwise1.run(c, count, b.quarters.data, 4 * b.quarters.stride, two, strip.vectors(), slopes1, b.expanded);
-        project1.add(c * depthwise1.multiplier, count * depthwise1.multiplier, b.expanded, strip.vectors(), nullptr, 0,
-                     b.halved);
-      }
+        split_plane(map + c * pixels, height, width, strip.begin - 1, strip.end - 1, pitch, b.quarters, c);
+      halving.run(b.quarters.data, 4 * b.quarters.stride, pitch, offsets.at, strip.rows(), plan.width, slopes1, nullptr,
+                  0, b.expanded, b.halved);
       for (int c = 0; c < out; ++c) pad(strip, b.halved.plane(c));
-      const int vectors = divide_up(strip.out_rows() * plan.pitch, kLanes);
       const float* above = b.halved.data + strip.above();
-      bottleneck.run(above, b.halved.stride, one, vectors, slopes2, above + plan.pitch, b.halved.stride, b.expanded,
-                     b.result);
+      bottleneck.run(above, b.halved.stride, plan.width, nullptr, strip.out_rows(), plan.width, slopes2,
+                     above + plan.width, b.halved.stride, b.expanded, b.result);
       for (int c = 0; c < out; ++c) keep(strip, b.halved.plane(c));
       consume(strip);
     }
@@ -164,26 +150,16 @@ struct Block {
       const MobileDown::Buffers b = down.take(arena, height, width);
       if (arena.measuring()) return;
       run_tokens(t, height * width, map, tokens, scratch, out_tokens);
-      const ptrdiff_t stride = static_cast<ptrdiff_t>(b.plan.height) * b.plan.width;
-      down.run(map, height, width, side.hyper1.epilogue(t.slopes1), side.hyper2.epilogue(t.slopes2), b,
-               [&](const Strip& strip) {
-                 ScatterCall call = scatter_call(t, strip.out_rows() * b.plan.pitch, b.result);
-                 scatter(side.count, call);
-                 copy_rows(b.result, config.out_channels, strip.out_rows(), b.plan.width, b.plan.pitch,
-                           out + static_cast<ptrdiff_t>(strip.out_begin) * b.plan.width, stride);
-               });
+      const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
+      down.run(map, height, width, slopes1, slopes2, b,
+               [&](const Strip& strip) { finish(strip, t, b.result, nullptr, out); });
     } else {
       const Mobile::Buffers b = mobile.take(arena, height, width);
       if (arena.measuring()) return;
       run_tokens(t, height * width, map, tokens, scratch, out_tokens);
-      const ptrdiff_t stride = static_cast<ptrdiff_t>(height) * width;
-      mobile.run(map, side.hyper1.epilogue(t.slopes1), side.hyper2.epilogue(t.slopes2), b, [&](const Strip& strip) {
-        ScatterCall call = scatter_call(t, strip.out_rows() * width, b.result);
-        const ptrdiff_t at = static_cast<ptrdiff_t>(strip.out_begin) * width;
-        if (config.in_channels == config.out_channels) call.residual = map + at, call.residual_stride = stride;
-        call.out = out + at, call.out_stride = stride;
-        scatter(side.count, call);
-      });
+      const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
+      const float* residual = config.in_channels == config.out_channels ? map : nullptr;
+      mobile.run(map, slopes1, slopes2, b, [&](const Strip& strip) { finish(strip, t, b.result, residual, out); });
     }
   }
 
@@ -196,12 +172,16 @@ struct Block {
            side.in_stride(), scratch);
     side.run(t);
     side.store_tokens(t, out_tokens);
-    transpose_rows(t.key, side.out_stride(), side.count, config.out_channels, t.key_columns);
-    transpose_rows(t.value, side.out_stride(), side.count, config.out_channels, t.value_columns);
+    transpose_rows(t.key, side.out_stride(), side.count, config.out_channels, kLog2E, t.key_columns);
+    transpose_rows(t.value, side.out_stride(), side.count, config.out_channels, 1.f, t.value_columns);
   }
 
-  ScatterCall scatter_call(const TokenSide::Buffers& t, int pixels, const Planes& strip) const {
-    return {config.out_channels, config.heads, pixels,        strip.data, strip.stride, nullptr, 0, nullptr, 0,
-            t.key_columns,       t.value_columns};
+  // Mobile<-Former of a strip, into the output.
+  void finish(const Strip& strip, const TokenSide::Buffers& t, const Planes& result, const float* residual,
+              float* out) const {
+    const ptrdiff_t stride = static_cast<ptrdiff_t>(strip.plan.height) * strip.plan.width, at = strip.first_out_pixel();
+    scatter(side.count, {config.out_channels, config.heads, strip.out_rows() * strip.plan.width, result.data,
+                         result.stride, residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns,
+                         t.value_columns});
   }
 };

@@ -26,54 +26,48 @@ struct Stem {
 
   void run(Arena& arena, int height, int width, const float* image, float* result) const {
     const int h = (height + 1) / 2, w = (width + 1) / 2;  // of the first convolution
-    const StripPlan plan(h, w, bottleneck.depthwise.chunk_out() + 4 * kImageChannels);
-    const int pixels = plan.pixels + plan.pitch;
-    const Planes image_quarters = take_planes(arena, 4 * kImageChannels, kLanes, pixels, kBlock + kLanes);
-    const Planes first = take_padded(arena, plan, channels);
-    const Planes quarters = take_planes(arena, stride == 2 ? 4 * channels : 0, kLanes, pixels, kBlock + kLanes);
-    const Planes expanded = take_planes(arena, bottleneck.depthwise.chunk_out(), 0, pixels, 2 * kBlock);
-    const Planes projected = take_planes(arena, out, 0, pixels, 2 * kBlock);
+    const StripPlan plan(h, w, bottleneck.chunk_out() + 4 * kImageChannels);
+    const int pitch = w + 1, pitched = plan.pixels + plan.rows + 1;
+    const Planes image_quarters = take_planes(arena, 4 * kImageChannels, kLanes, pitched, kBlock + kLanes);
+    const Planes first = take_kept(arena, plan, channels);
+    const Planes quarters = take_planes(arena, stride == 2 ? 4 * channels : 0, kLanes, pitched, kBlock + kLanes);
+    const Planes expanded = take_planes(arena, bottleneck.chunk_out(), 0, plan.pixels, 2 * kBlock);
+    const Planes projected = take_planes(arena, out, 0, plan.pixels, 2 * kBlock);
     if (arena.measuring()) return;
 
     ptrdiff_t offsets[kStemTaps];
-    const TapOffsets two = stride_two_offsets(image_quarters, plan.pitch);
+    const TapOffsets taps = halving_offsets(image_quarters, pitch);
     for (int c = 0; c < kImageChannels; ++c)
-      for (int t = 0; t < kTaps; ++t) offsets[c * kTaps + t] = 4 * c * image_quarters.stride + two.at[t];
-    for (int i = 0; i < 4 * kImageChannels; ++i) image_quarters.plane(i)[-1] = 0.f;
+      for (int t = 0; t < kTaps; ++t) offsets[c * kTaps + t] = 4 * c * image_quarters.stride + taps.at[t];
 
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
       for (int c = 0; c < kImageChannels; ++c)
-        split_plane(image + static_cast<ptrdiff_t>(c) * height * width, width, height, width, strip.begin - 1,
-                    strip.end - 1, plan.pitch, image_quarters, c);
+        split_plane(image + static_cast<ptrdiff_t>(c) * height * width, height, width, strip.begin - 1, strip.end - 1,
+                    pitch, image_quarters, c);
       Epilogue epilogue;
       epilogue.bias = convolution_bias;
       epilogue.activation = Activation::kRelu6;
-      product(channels, kStemTaps, strip.vectors(), convolution, Scattered{image_quarters.data, offsets}, epilogue,
-              first.data, first.stride);
+      // Row by row: a row's last vector spills into the next row, which is written after it.
+      for (int row = 0; row < strip.rows(); ++row)
+        product(channels, kStemTaps, divide_up(w, kLanes), convolution,
+                Scattered{image_quarters.data + row * pitch, offsets}, epilogue, first.data + row * w, first.stride);
       for (int c = 0; c < channels; ++c) pad(strip, first.plane(c));
-      if (stride == 1)
-        finish(strip, first, expanded, projected, result);
-      else
+      if (stride == 1) {
+        const float* above = first.data + strip.above();
+        bottleneck.run(above, first.stride, w, nullptr, strip.out_rows(), w, kRelu6,
+                       channels == out ? above + w : nullptr, first.stride, expanded, projected);
+        copy_strip(projected, out, strip.out_rows() * w, result + strip.first_out_pixel(),
+                   static_cast<ptrdiff_t>(h) * w);
+      } else {
         finish_halved(strip, first, quarters, expanded, projected, result);
+      }
       for (int c = 0; c < channels; ++c) keep(strip, first.plane(c));
     }
   }
 
  private:
   static constexpr Slopes kRelu6 = {Activation::kRelu6, nullptr, nullptr};
-
-  void finish(const Strip& strip, const Planes& first, const Planes& expanded, const Planes& projected,
-              float* result) const {
-    const StripPlan& plan = strip.plan;
-    const float* above = first.data + strip.above();
-    bottleneck.run(above, first.stride, stride_one_offsets(plan.pitch),
-                   divide_up(strip.out_rows() * plan.pitch, kLanes), kRelu6,
-                   channels == out ? above + plan.pitch : nullptr, first.stride, expanded, projected);
-    copy_rows(projected, out, strip.out_rows(), plan.width, plan.pitch,
-              result + static_cast<ptrdiff_t>(strip.out_begin) * plan.width,
-              static_cast<ptrdiff_t>(plan.height) * plan.width);
-  }
 
   // Output row q reads rows 2q - 1 to 2q + 1: all q whose last row this strip has computed, and no earlier strip had.
   void finish_halved(const Strip& strip, const Planes& first, const Planes& quarters, const Planes& expanded,
@@ -82,16 +76,11 @@ struct Stem {
     const int h = (plan.height + 1) / 2, w = (plan.width + 1) / 2, pitch = w + 1;
     const int from = strip.begin / 2, to = strip.end == plan.height ? h : strip.end / 2;
     if (from >= to) return;
-    for (int i = 0; i < 4 * channels; ++i) quarters.plane(i)[-1] = 0.f;
-    for (int c = 0; c < channels; ++c) {
-      const float* map = first.plane(c) - static_cast<ptrdiff_t>(strip.begin) * plan.pitch;
-      split_plane(map, plan.pitch, plan.height, plan.width, from - 1, to - 1, pitch, quarters, c);
-    }
-    const TapOffsets two = stride_two_offsets(quarters, pitch);
-    bottleneck.run(quarters.data, 4 * quarters.stride, two, divide_up((to - from) * pitch, kLanes), kRelu6, nullptr, 0,
-                   expanded, projected);
-    copy_rows(projected, out, to - from, w, pitch, result + static_cast<ptrdiff_t>(from) * w,
-              static_cast<ptrdiff_t>(h) * w);
+    for (int c = 0; c < channels; ++c)
+      split_plane(first.plane(c) - strip.first_pixel(), plan.height, plan.width, from - 1, to - 1, pitch, quarters, c);
+    bottleneck.run(quarters.data, 4 * quarters.stride, pitch, halving_offsets(quarters, pitch).at, to - from, w, kRelu6,
+                   nullptr, 0, expanded, projected);
+    copy_strip(projected, out, (to - from) * w, result + static_cast<ptrdiff_t>(from) * w, static_cast<ptrdiff_t>(h) * w);
   }
 };
 
@@ -149,15 +138,15 @@ struct Head {
     for (int e = 0; e < E; ++e) features[e] = 0.f;
     for (int start = 0; start < pixels; start += part) {
       const int count = at_most(part, pixels - start);
-      for (int c = 0; c < C; ++c)
-        __builtin_memcpy(input.plane(c), map + static_cast<ptrdiff_t>(c) * pixels + start, sizeof(float) * count);
+      const int vectors = divide_up(count, kLanes);
+      const MapSource source(map + start, pixels, pixels - start, C, vectors, true, input);
       for (int e = 0; e < E; e += kChunk) {
         const int channels = at_most(kChunk, E - e);
         Epilogue epilogue;
         epilogue.bias = convolution_bias + e;
         epilogue.activation = Activation::kRelu6;
-        product(channels, C, divide_up(count, kLanes), convolution + static_cast<ptrdiff_t>(e) * C,
-                Strided{input.data, input.stride}, epilogue, expanded.data, expanded.stride);
+        source.multiply(channels, C, vectors, convolution + static_cast<ptrdiff_t>(e) * C, epilogue, expanded.data,
+                        expanded.stride);
         for (int i = 0; i < channels; ++i) features[e + i] += sum(expanded.plane(i), count);
       }
     }

@@ -88,9 +88,8 @@ size_t run_former_to_mobile(Arena& arena, const mfedge_config& config, int chann
   float* value_columns = arena.floats(static_cast<size_t>(tokens) * channels);
   const Planes strip = take_planes(arena, channels, 0, part, kBlock);
   if (arena.measuring()) return arena.bytes();
-  transpose_rows(key, channels, tokens, channels, columns);
-  transpose_rows(value, channels, tokens, channels, value_columns);
-  for (int i = 0; i < tokens * channels; ++i) columns[i] *= config.scale;
+  transpose_rows(key, channels, tokens, channels, kLog2E * config.scale, columns);
+  transpose_rows(value, channels, tokens, channels, 1.f, value_columns);
   for (int start = 0; start < pixels; start += part) {
     const int count = at_most(part, pixels - start);
     for (int c = 0; c < channels; ++c)

@@ -16,13 +16,54 @@ typedef int32_t ivec __attribute__((vector_size(kVectorBytes)));
 // Unaligned, may alias: for loads and stores only.
 typedef float vec_memory __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 
-#define MFEDGE_INLINE static inline __attribute__((always_inline))
+#define MFEDGE_MEMBER inline __attribute__((always_inline))
+#define MFEDGE_INLINE static MFEDGE_MEMBER
 
 MFEDGE_INLINE vec load(const float* p) { return *reinterpret_cast<const vec_memory*>(p); }
 MFEDGE_INLINE void store(float* p, vec v) { *reinterpret_cast<vec_memory*>(p) = v; }
 MFEDGE_INLINE vec splat(float x) { return x - vec{}; }
-MFEDGE_INLINE vec maximum(vec a, vec b) { return a > b ? a : b; }
-MFEDGE_INLINE vec minimum(vec a, vec b) { return a < b ? a : b; }
+// The compilers do not find the one instruction in a > b ? a : b, because of what it does with NaN.
+MFEDGE_INLINE vec maximum(vec a, vec b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<vec>(_mm512_max_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<vec>(_mm256_max_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#elif defined(__SSE2__)
+  return reinterpret_cast<vec>(_mm_max_ps(reinterpret_cast<__m128>(a), reinterpret_cast<__m128>(b)));
+#else
+  return reinterpret_cast<vec>(vmaxq_f32(reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
+#endif
+}
+MFEDGE_INLINE vec minimum(vec a, vec b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<vec>(_mm512_min_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<vec>(_mm256_min_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#elif defined(__SSE2__)
+  return reinterpret_cast<vec>(_mm_min_ps(reinterpret_cast<__m128>(a), reinterpret_cast<__m128>(b)));
+#else
+  return reinterpret_cast<vec>(vminq_f32(reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
+#endif
+}
+// All lanes but one; a lane outside the vector leaves all.
+#if defined(__AVX512F__)
+typedef __mmask16 lane_mask;
+MFEDGE_INLINE lane_mask all_but(int lane) {
+  return static_cast<lane_mask>(static_cast<unsigned>(lane) < kLanes ? ~(1u << lane) : ~0u);
+}
+MFEDGE_INLINE vec masked(vec v, lane_mask mask) {
+  return reinterpret_cast<vec>(_mm512_maskz_mov_ps(mask, reinterpret_cast<__m512>(v)));
+}
+#else
+typedef ivec lane_mask;
+MFEDGE_INLINE lane_mask all_but(int lane) {
+  ivec index;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) index[i] = i;
+  return index != lane;
+}
+MFEDGE_INLINE vec masked(vec v, lane_mask mask) { return reinterpret_cast<vec>(reinterpret_cast<ivec>(v) & mask); }
+#endif
 
 // The first `count` lanes, the others 0; nothing behind them is touched.
 MFEDGE_INLINE vec load_first(const float* p, int count) {
@@ -98,22 +139,24 @@ MFEDGE_INLINE float max_lanes(vec v) {
   return lane[0];
 }
 
-// e^x, relative error below 2e-7; below -87.3 it stays at e^-87.3 (1e-38) instead of going subnormal.
-// Cody-Waite reduction and the degree-5 polynomial of Cephes' expf.
-MFEDGE_INLINE vec exponential(vec x) {
-  x = minimum(maximum(x, splat(-87.33f)), splat(88.37f));
+constexpr float kLog2E = 1.44269504088896341f;
+
+// 2^x, relative error below 2e-7; below -126 it stays at 2^-126 (1e-38) instead of going subnormal. A softmax takes its
+// scores in units of log 2, which costs nothing: the factor goes into the query.
+// Cephes' exp2f: rounding to an integer, and a polynomial on what is left, at most a half.
+MFEDGE_INLINE vec exponential2(vec x) {
+  x = maximum(x, splat(-126.f));
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low mantissa bits.
-  const vec shifted = x * 1.44269504088896341f + 12582912.f;
-  const vec n = shifted - 12582912.f;
-  const vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.f;
-  const ivec exponent = (reinterpret_cast<ivec>(shifted) - (0x4B400000 - 127)) << 23;
-  return p * reinterpret_cast<vec>(exponent);
+  const vec shifted = x + 12582912.f;
+  const vec r = x - (shifted - 12582912.f);
+  vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
+  p = p * r + 9.618437357674640e-3f;
+  p = p * r + 5.550332471162809e-2f;
+  p = p * r + 2.402264791363012e-1f;
+  p = p * r + 6.931472028550421e-1f;
+  p = p * r + 1.f;
+  // The integer goes onto the exponent of p, which is between 0.7 and 1.5.
+  return reinterpret_cast<vec>(reinterpret_cast<ivec>(p) + (reinterpret_cast<ivec>(shifted) << 23));
 }
 
 // erf(x), absolute error below 3e-7: the odd rational minimax on [-4, 4] that Eigen and XLA use.

@@ -16,12 +16,12 @@ constexpr int kBlock = kTileVectors * kLanes;  // pixels
 struct Strided {
   const float* data;
   ptrdiff_t stride;
-  inline __attribute__((always_inline)) const float* row(int k) const { return data + k * stride; }
+  MFEDGE_MEMBER const float* row(int k) const { return data + k * stride; }
 };
 struct Scattered {
   const float* data;
   const ptrdiff_t* offsets;
-  inline __attribute__((always_inline)) const float* row(int k) const { return data + offsets[k]; }
+  MFEDGE_MEMBER const float* row(int k) const { return data + offsets[k]; }
 };
 
 enum class Activation { kNone, kRelu6, kDynamicRelu };
@@ -170,3 +170,33 @@ static void product(int rows, int depth, int vectors, const float* packed, Rows 
     }
   }
 }
+
+// The right-hand side of a product, from a dense map of whose planes only `readable` pixels from here on exist.
+struct MapSource {
+  Strided source, tail;
+  int before;  // vectors that are read from the map; the others, from the copy in `tail`
+
+  // What is read several times, or would be read behind the map, is copied first. `copies` holds `depth` planes of
+  // `vectors` vectors.
+  MapSource(const float* map, ptrdiff_t stride, ptrdiff_t readable, int depth, int vectors, bool several_times,
+            const Planes& copies)
+      : source{map, stride}, tail{copies.data, copies.stride}, before(vectors) {
+    const int blocks = divide_up(vectors, kTileVectors);
+    if (several_times)
+      before = 0;
+    else if (static_cast<ptrdiff_t>(vectors) * kLanes > readable)
+      before = vectors * (blocks - 1) / blocks;
+    const ptrdiff_t pixel = static_cast<ptrdiff_t>(before) * kLanes;
+    const ptrdiff_t count = (static_cast<ptrdiff_t>(vectors) * kLanes < readable ? vectors * kLanes : readable) - pixel;
+    if (before < vectors)
+      for (int k = 0; k < depth; ++k)
+        __builtin_memcpy(copies.plane(k), map + k * stride + pixel, sizeof(float) * count);
+  }
+
+  void multiply(int rows, int depth, int vectors, const float* packed, const Epilogue& epilogue, float* target,
+                ptrdiff_t target_stride) const {
+    product(rows, depth, before, packed, source, epilogue, target, target_stride);
+    product(rows, depth, vectors - before, packed, tail, epilogue, target + static_cast<ptrdiff_t>(before) * kLanes,
+            target_stride);
+  }
+};

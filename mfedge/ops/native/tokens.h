@@ -1,13 +1,6 @@
 // The token side of a block. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
 #pragma once
 
-// Slopes of one dynamic ReLU as its epilogue takes them: x > 0 ? above * x : below * x. Without hyper-functions: ReLU6.
-struct Slopes {
-  Activation activation;
-  const float* above;
-  const float* below;
-};
-
 // Mobile->Former without its attention: the query before it, the gate and the projection after it.
 struct BridgeIn {
   Linear query, gate, project;
@@ -97,7 +90,7 @@ struct Hyper {
   }
 
   // In place: [a1 | a2] to [above | below].
-  Slopes epilogue(float* slopes_of) const {
+  Slopes activation(float* slopes_of) const {
     if (!hidden.out) return {Activation::kRelu6, nullptr, nullptr};
     float *a1 = slopes_of, *a2 = slopes_of + channels;
     for (int i = 0; i < channels; ++i) {
@@ -137,7 +130,8 @@ struct TokenSide {
   ptrdiff_t out_stride() const { return padded(key.out); }
 
   Buffers take(Arena& arena) const {
-    const int widest = at_least(at_least(padded(width), padded(bridge.gate.out)), padded(former.ffn));
+    const int hidden = padded(at_least(former.ffn, hyper1.hidden.out));
+    const int widest = at_least(at_least(padded(width), padded(bridge.gate.out)), hidden);
     const size_t rows = static_cast<size_t>(count);
     Buffers b;
     b.tokens = arena.floats(rows * stride());
