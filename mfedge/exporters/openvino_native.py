@@ -75,7 +75,7 @@ def factory(library: Path) -> Any:
 
 
 def store_half(model: ov.Model) -> None:
-    """Store the matrices of all native operations as float16; the kernels read them as they are. Vectors stay float32."""
+    """Store all matrices as float16, which the kernels read as they are; vectors stay float32."""
     halves: dict[str, Any] = {}  # by name: two operations may share theirs
     for node in model.get_ordered_ops():
         if node.get_type_info().version_id != OPSET or node.get_input_size() <= MATRICES:

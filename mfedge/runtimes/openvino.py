@@ -65,7 +65,10 @@ def extension() -> Path:
 
 @cache
 def _built_for(library: Path) -> str:
-    found = BUILT_FOR.search(library.read_bytes())
+    try:
+        found = BUILT_FOR.search(library.read_bytes())
+    except OSError as error:
+        raise MissingRuntimeError(f"native kernels: {library} cannot be read: {error.strerror}") from None
     return found[1].decode() if found else "of an unknown version"
 
 
@@ -119,11 +122,12 @@ class OpenvinoSession:
         self.metadata = Metadata(NAME, version(), shape, "NCHW", threads, f"CPU, precision {precision}{kernels}")
 
     def run(self, images: Array) -> Array:
-        try:
-            result = self._request.infer({0: np.ascontiguousarray(images)})
+        try:  # not infer(): in OpenVINO 2026.4 that one returns old results where an operation fails, and says nothing
+            self._request.start_async({0: np.ascontiguousarray(images)})
+            self._request.wait()
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot run {images.shape}: {reason(error)}") from None
-        return np.array(result[0])
+        return np.array(self._request.get_output_tensor(0).data)
 
     def prepare(self, images: Array) -> Any:
         return _library().Tensor(np.ascontiguousarray(images))

@@ -22,8 +22,12 @@
 #include <openvino/op/op.hpp>
 
 #include "mfedge_kernels.h"
+#include "openvino_shapes.h"
 
 namespace {
+
+using mfedge_openvino::Letters;
+using mfedge_openvino::Tensor;
 
 #define MFEDGE_TEXT_(x) #x
 #define MFEDGE_TEXT(x) MFEDGE_TEXT_(x)
@@ -35,14 +39,6 @@ namespace {
 constexpr const char* kOpset = "mfedge";
 
 enum Attributes { kNone, kHeads, kAll };  // none; heads and scale; every size of mfedge_config, not scale
-
-// A shape is written with a letter a dimension: B batch, b batch or 1, C in_channels (any, where there is no such
-// attribute), O out_channels, M tokens, D token_dim, K classes, H and W pixels, h and w after the operation's strides.
-struct Tensor {
-  const char* name;
-  const char* shape;
-  const char* other = nullptr;  // another shape that will do
-};
 
 struct Row {
   const char* name;
@@ -56,14 +52,16 @@ struct Row {
 };
 
 constexpr Row kStem{"Stem", MFEDGE_STEM, kAll, 1, {{{"images", "B3HW"}}}, 1, 1, {"BOhw"}};
-constexpr Row kBlock{"Block", MFEDGE_BLOCK, kAll, 2, {{{"features", "BCHW"}, {"tokens", "bMD"}}}, 2, 2, {"BOhw", "BMD"}};
+constexpr Row kBlock{
+    "Block", MFEDGE_BLOCK, kAll, 2, {{{"features", "BCHW"}, {"tokens", "bMD"}}}, 2, 2, {"BOhw", "BMD"}};
 constexpr Row kHead{"Head", MFEDGE_HEAD, kAll, 2, {{{"features", "BCHW"}, {"tokens", "bMD"}}}, 2, 1, {"BK"}};
 constexpr Row kMobileToFormer{
     "MobileToFormer", MFEDGE_MOBILE_TO_FORMER, kHeads, 2, {{{"features", "BCHW"}, {"query", "bMC"}}}, 0, 1, {"BMC"}};
 constexpr Row kFormerToMobile{"FormerToMobile", MFEDGE_FORMER_TO_MOBILE, kHeads, 3,
                               {{{"features", "BCHW"}, {"key", "bMC"}, {"value", "bMC"}}}, 0, 1, {"BCHW"}};
-constexpr Row kDynamicRelu{"DynamicRelu", MFEDGE_DYNAMIC_RELU, kNone, 3,
-                           {{{"features", "BCHW"}, {"slope1", "bC", "BCHW"}, {"slope2", "bC", "BCHW"}}}, 0, 1, {"BCHW"}};
+constexpr Row kDynamicRelu{
+    "DynamicRelu", MFEDGE_DYNAMIC_RELU, kNone, 3,
+    {{{"features", "BCHW"}, {"slope1", "bC", "BCHW"}, {"slope2", "bC", "BCHW"}}}, 0, 1, {"BCHW"}};
 
 // The mark with which plugins leave a constant as it is: matrices stay float16 where the rest becomes float32, weights
 // float32 where the rest becomes float16. An OpenVINO that does not know it converts the matrices, which works as well.
@@ -92,78 +90,6 @@ constexpr Size kSizes[] = {
     {"classes", &mfedge_config::classes},
 };
 constexpr size_t kSizeCount = sizeof(kSizes) / sizeof(Size);
-
-// --- shapes
-
-ov::Dimension halved(const ov::Dimension& size) {  // by a 3x3 convolution of stride 2
-  const int64_t most = size.get_max_length();      // -1: any
-  return {(size.get_min_length() + 1) / 2, most < 0 ? most : (most + 1) / 2};
-}
-
-// What each letter stands for in one node, as far as its attributes and inputs tell.
-class Letters {
- public:
-  Letters(const Row& row, const mfedge_config& config) : kind_(row.kind), stride_(config.stride) {
-    size('3') = 3;
-    if (row.attributes != kAll) return;
-    size('C') = config.in_channels;
-    size('O') = config.out_channels;
-    size('M') = config.tokens;
-    size('D') = config.token_dim;
-    size('K') = config.classes;
-  }
-
-  // Whether an input fits; what it tells is kept.
-  bool fit(const Tensor& tensor, const ov::PartialShape& shape) {
-    return fit(tensor.shape, shape) || (tensor.other != nullptr && fit(tensor.other, shape));
-  }
-
-  ov::PartialShape shape(const char* letters) {
-    ov::PartialShape made = ov::PartialShape::dynamic(0);
-    for (const char* letter = letters; *letter; ++letter)
-      made.push_back(*letter == 'h' ? strided(size('H')) : *letter == 'w' ? strided(size('W')) : size(*letter));
-    return made;
-  }
-
-  // "(B, 16, H, W)": sizes where they are known.
-  std::string text(const char* letters) {
-    std::string made;
-    for (const char* letter = letters; *letter; ++letter) {
-      made += made.empty() ? "(" : ", ";
-      if (*letter == 'b')
-        made += "B or 1";
-      else
-        made += size(*letter).is_static() ? size(*letter).to_string() : std::string(1, *letter);
-    }
-    return made + ")";
-  }
-
- private:
-  bool fit(const char* letters, const ov::PartialShape& shape) {
-    if (shape.rank().is_dynamic()) return true;
-    if (std::string(letters).size() != shape.size()) return false;
-    auto sizes = sizes_;
-    for (const ov::Dimension& found : shape) {
-      const char letter = *letters++;
-      if (letter == 'b' && (found.is_dynamic() || found == 1)) continue;
-      ov::Dimension& known = sizes[letter == 'b' ? 'B' : letter];
-      if (!ov::Dimension::merge(known, known, found)) return false;
-    }
-    sizes_ = sizes;
-    return true;
-  }
-
-  ov::Dimension strided(const ov::Dimension& size) const {
-    const ov::Dimension after = kind_ == MFEDGE_STEM ? halved(size) : size;  // the stem's first convolution
-    return stride_ == 2 ? halved(after) : after;
-  }
-
-  ov::Dimension& size(char letter) { return sizes_[static_cast<unsigned char>(letter)]; }
-
-  mfedge_kind kind_;
-  int32_t stride_;
-  std::array<ov::Dimension, 128> sizes_;
-};
 
 // --- the operator behind a node
 
@@ -256,11 +182,11 @@ class Operation : public ov::op::Op {
            std::to_string(get_input_size()));
     const mfedge_config config = read_config();
     read_constants(config);
-    Letters letters(kRow, config);
+    Letters letters(kRow.kind, config);
     for (size_t i = 0; i < kRow.inputs; ++i) {
       const Tensor& input = kRow.input[i];
       const ov::element::Type type = get_input_element_type(i);
-      if (type.is_static() && !type.is_real())
+      if (type.is_static() && type != ov::element::f32 && type != ov::element::f16 && type != ov::element::bf16)
         fail(std::string(input.name) + ": expected float32, found " + type.get_type_name());
       if (!letters.fit(input, get_input_partial_shape(i)))
         fail(std::string(input.name) + ": expected " + letters.text(input.shape) + ", found " +
@@ -307,8 +233,14 @@ class Operation : public ov::op::Op {
   }
 
  private:
+  // While a file is read nodes have no names yet, but their weights have.
   [[noreturn]] void fail(const std::string& message) const {
-    throw std::runtime_error(std::string("mfedge.") + kRow.name + " '" + get_friendly_name() + "': " + message);
+    std::string name = get_friendly_name();
+    if (kRow.constants > 0 && get_input_size() > kRow.inputs)
+      name += ", " + get_input_node_ptr(kRow.inputs)->get_friendly_name();
+    const std::string said = std::string("mfedge ") + kRow.name + ": ";  // how some of the kernels' messages begin
+    const size_t start = message.compare(0, said.size(), said) == 0 ? said.size() : 0;
+    throw std::runtime_error(std::string("mfedge.") + kRow.name + " '" + name + "': " + message.substr(start));
   }
 
   mfedge_config read_config() const {
