@@ -1,0 +1,47 @@
+"""Classifies a photograph with a native artifact; needs openvino, numpy and Pillow, nothing of mfedge:
+
+python main.py ARTIFACT libmfedge_openvino.so photo.jpg
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+
+import numpy as np
+import openvino
+from PIL import Image, ImageOps
+
+
+def main(artifact: Path, library: Path, photo: Path) -> None:
+    manifest = json.loads((artifact / "manifest.json").read_text())
+
+    core = openvino.Core()
+    core.add_extension(str(library))  # without this line the file does not load
+    # The native operators run on the thread that calls, in float32.
+    config = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    model = core.compile_model(artifact / manifest["model"], "CPU", config)
+
+    # As the manifest says: H×W is the centre `crop` of the photograph, normalised per channel.
+    how = manifest["preprocessing"]
+    height, width = (size or 224 for size in manifest["input"]["shape"][2:])  # null: any size
+    image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
+    around = (round(width / how["crop"]), round(height / how["crop"]))
+    image = ImageOps.fit(image, around, getattr(Image.Resampling, how["interpolation"].upper()))
+    left, top = (around[0] - width) // 2, (around[1] - height) // 2
+    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
+    pixels = (pixels - np.float32(how["mean"])) / np.float32(how["std"])
+
+    logits = model({"images": pixels.transpose(2, 0, 1)[None]})["logits"]
+    labels = (artifact / manifest["labels"]).read_text().splitlines() if manifest["labels"] else None
+    odds = np.exp(logits[0] - logits[0].max())
+    for i in np.argsort(odds)[:-6:-1]:
+        print(f"{odds[i] / odds.sum():.3f} {labels[i] if labels else i}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*map(Path, sys.argv[1:]))
