@@ -36,7 +36,8 @@ static int run(char** arguments, const char* image) {
     }
   }
   request.set_input_tensor(pixels);
-  request.infer();
+  request.start_async();  // infer() of OpenVINO 2026.4 keeps an operation's error to itself
+  request.wait();
 
   const ov::Tensor logits = request.get_output_tensor();
   const float* scores = logits.data<float>();

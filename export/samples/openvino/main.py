@@ -34,7 +34,10 @@ def main(artifact: Path, library: Path, photo: Path) -> None:
     pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
     pixels = (pixels - np.float32(how["mean"])) / np.float32(how["std"])
 
-    logits = model({"images": pixels.transpose(2, 0, 1)[None]})["logits"]
+    request = model.create_infer_request()
+    request.start_async({"images": pixels.transpose(2, 0, 1)[None]})  # infer() of OpenVINO 2026.4 loses errors
+    request.wait()
+    logits = request.get_tensor("logits").data
     labels = (artifact / manifest["labels"]).read_text().splitlines() if manifest["labels"] else None
     odds = np.exp(logits[0] - logits[0].max())
     for i in np.argsort(odds)[:-6:-1]:
