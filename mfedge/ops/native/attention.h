@@ -109,21 +109,19 @@ class Gather {
     if (count < vectors * kLanes)
       for (int m = 0; m < M; ++m)
         for (int i = count; i < vectors * kLanes; ++i) scores[m * kTile + i] = kLowest;
+    vec highest[M];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) highest[m] = load(scores + m * kTile);
+    for (int v = 1; v < vectors; ++v)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) highest[m] = maximum(highest[m], load(scores + m * kTile + v * kLanes));
+    for (int m = 0; m < M; ++m) {
+      const float peak = max_lanes(highest[m]);
+      if (peak > top[m]) correct(m, depth, exponential2(splat(top[m] - peak)), sums, weighted);
+      top[m] = peak > top[m] ? peak : top[m];
+    }
     for (int m = 0; m < M; ++m) {
       float* row = scores + m * kTile;
-      vec highest = load(row);
-      for (int v = 1; v < vectors; ++v) highest = maximum(highest, load(row + v * kLanes));
-      const float peak = max_lanes(highest);
-      if (peak > top[m]) {
-        const vec correction = exponential2(splat(top[m] - peak));
-        if (top[m] != kLowest)
-          for (int c = 0; c < depth; ++c) {
-            float* at = weighted + (c * M + m) * kLanes;
-            store(at, load(at) * correction);
-          }
-        sums[m] *= correction;
-        top[m] = peak;
-      }
       const vec shift = splat(top[m]);
       vec sum = sums[m];
       for (int v = 0; v < vectors; ++v) {
@@ -144,6 +142,15 @@ class Gather {
         case 3: gather_channels<3, M>(vectors, from, stride, scores, to); break;
         default: gather_channels<4, M>(vectors, from, stride, scores, to);
       }
+    }
+  }
+
+  // What was gathered so far, to a new maximum. Before the first tile it is 0, and so is the correction.
+  static void correct(int m, int depth, vec correction, vec* sums, float* weighted) {
+    sums[m] *= correction;
+    for (int c = 0; c < depth; ++c) {
+      float* at = weighted + (c * M + m) * kLanes;
+      store(at, load(at) * correction);
     }
   }
 };
@@ -180,42 +187,35 @@ struct ScatterCall {
   const float* value;  // [C][M]
 };
 
-// One block of V vectors, `count` pixels of which exist.
-template <int M, int V>
+// One block of V vectors; unless kWhole, only `count` pixels of it exist.
+template <int M, int V, bool kWhole>
 static void scatter_block(const ScatterCall& call, int pixel, int count) {
   const int depth = call.channels / call.heads;
-  const bool whole = count >= V * kLanes;
   for (int h = 0; h < call.heads; ++h) {
     float* strip = call.strip + h * depth * call.strip_stride + pixel;
+    const float* residual = call.residual ? call.residual + h * depth * call.residual_stride + pixel : nullptr;
     const float* key = call.key + static_cast<ptrdiff_t>(h) * depth * M;
     vec score[M][V] = {};
-    if (call.residual) {
-      const float* residual = call.residual + h * depth * call.residual_stride + pixel;
-      for (int c = 0; c < depth; ++c, key += M) {
-        vec x[V];
+    for (int c = 0; c < depth; ++c, key += M) {
+      float* row = strip + c * call.strip_stride;
+      vec x[V];
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) x[j] = load(row + j * kLanes);
+      if (residual) {
+        const float* r = residual + c * call.residual_stride;
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) {
-          const float* r = residual + c * call.residual_stride + j * kLanes;
-          const int left = count - j * kLanes;
-          const vec add = whole ? load(r) : left <= 0 ? vec{} : left >= kLanes ? load(r) : load_first(r, left);
-          x[j] = load(strip + c * call.strip_stride + j * kLanes) + add;
-          store(strip + c * call.strip_stride + j * kLanes, x[j]);
+          if (kWhole || count >= (j + 1) * kLanes)
+            x[j] += load(r + j * kLanes);
+          else if (count > j * kLanes)
+            x[j] += load_first(r + j * kLanes, count - j * kLanes);
+          store(row + j * kLanes, x[j]);
         }
-#pragma GCC unroll 16
-        for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-          for (int j = 0; j < V; ++j) score[m][j] += x[j] * key[m];
       }
-    } else {
-      for (int c = 0; c < depth; ++c, key += M) {
-        vec x[V];
-#pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) x[j] = load(strip + c * call.strip_stride + j * kLanes);
 #pragma GCC unroll 16
-        for (int m = 0; m < M; ++m)
+      for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
-          for (int j = 0; j < V; ++j) score[m][j] += x[j] * key[m];
-      }
+        for (int j = 0; j < V; ++j) score[m][j] += x[j] * key[m];
     }
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) {
@@ -241,11 +241,10 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
       float* o = out + c * call.out_stride;
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) {
-        const int left = count - j * kLanes;
-        if (whole || left >= kLanes)
+        if (kWhole || count >= (j + 1) * kLanes)
           store(o + j * kLanes, x[j]);
-        else if (left > 0)
-          store_first(o + j * kLanes, x[j], left);
+        else if (count > j * kLanes)
+          store_first(o + j * kLanes, x[j], count - j * kLanes);
       }
     }
   }
@@ -254,8 +253,9 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
 template <int M>
 static void scatter_tokens(const ScatterCall& call) {
   constexpr int V = M <= 6 ? kTileVectors : 1;
-  for (int pixel = 0; pixel < call.pixels; pixel += V * kLanes)
-    scatter_block<M, V>(call, pixel, call.pixels - pixel);
+  int pixel = 0;
+  for (; pixel + V * kLanes <= call.pixels; pixel += V * kLanes) scatter_block<M, V, true>(call, pixel, V * kLanes);
+  if (pixel < call.pixels) scatter_block<M, V, false>(call, pixel, call.pixels - pixel);
 }
 
 static void scatter(int tokens, const ScatterCall& call) {

@@ -125,6 +125,9 @@ MFEDGE_INLINE void deinterleave(const float* p, vec* even, vec* odd) {
 }
 
 MFEDGE_INLINE float add_lanes(vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+#endif
   alignas(kVectorBytes) float lane[kLanes];
   store(lane, v);
   for (int width = kLanes / 2; width > 0; width /= 2)
@@ -132,6 +135,9 @@ MFEDGE_INLINE float add_lanes(vec v) {
   return lane[0];
 }
 MFEDGE_INLINE float max_lanes(vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(reinterpret_cast<__m512>(v));
+#endif
   alignas(kVectorBytes) float lane[kLanes];
   store(lane, v);
   for (int width = kLanes / 2; width > 0; width /= 2)
