@@ -46,7 +46,7 @@ def former_to_mobile(features: Tensor, key: Tensor, value: Tensor, heads: int, s
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, key, value, heads)
-    if operators.serves(features, key, value):
+    if operators.serves_attention(heads, features, key, value):
         return operators.without_weights(Kind.FORMER_TO_MOBILE, heads, scale).run(features, key, value)[0]
     return former_to_mobile_reference(features, key, value, heads, scale).contiguous()  # as the shape function promises
 

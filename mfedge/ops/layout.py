@@ -16,6 +16,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 MAX_TOKENS = 16  # of a native kernel: the attention over tokens is kept in registers
+MAX_HEADS = 64
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]  # name → shape, in order
 

@@ -46,7 +46,7 @@ def mobile_to_former(features: Tensor, query: Tensor, heads: int, scale: float) 
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, query, heads)
-    if operators.serves(features, query):
+    if operators.serves_attention(heads, features, query):
         return operators.without_weights(Kind.MOBILE_TO_FORMER, heads, scale).run(features, query)[0]
     return mobile_to_former_reference(features, query, heads, scale)
 

@@ -263,6 +263,30 @@ def test_other_sizes_of_the_same_weights_are_another_operator() -> None:
 
 
 @BUILT
+def test_what_the_kernels_do_not_take_the_references_compute(counted: list[Kind]) -> None:
+    """More tokens than they have registers for, more heads, other types, nothing at all."""
+    operators.without_weights.cache_clear()
+    x, many = torch.randn(2, 4, 5, 3), torch.randn(2, layout.MAX_TOKENS + 1, 4)
+    assert_same(ops.mobile_to_former(x, many, 2, 1.0), ops.mobile_to_former_reference(x, many, 2, 1.0), 0)
+    assert_same(ops.former_to_mobile(x, many, many, 2, 1.0), ops.former_to_mobile_reference(x, many, many, 2, 1.0), 0)
+    assert ops.dynamic_relu(x.double(), torch.ones(1, 4).double(), torch.zeros(1, 4).double()).dtype is torch.float64
+    assert ops.dynamic_relu(x[:0], torch.ones(1, 4), torch.zeros(1, 4)).shape == (0, 4, 5, 3)
+    wide = torch.randn(1, 2 * (layout.MAX_HEADS + 1), 2, 2)
+    query = torch.randn(1, 2, wide.shape[1])
+    assert_same(
+        ops.mobile_to_former(wide, query, layout.MAX_HEADS + 1, 1.0),
+        ops.mobile_to_former_reference(wide, query, layout.MAX_HEADS + 1, 1.0), 0,
+    )  # fmt: skip
+    assert counted == []
+    few = many[:, : layout.MAX_TOKENS]
+    assert_same(ops.mobile_to_former(x, few, 2, 1.0), ops.mobile_to_former_reference(x, few, 2, 1.0))
+    assert_same(ops.former_to_mobile(x, few, few, 2, 1.0), ops.former_to_mobile_reference(x, few, few, 2, 1.0))
+    slopes = torch.randn(1, 4), torch.randn(2, 4)  # one of all images, one of each
+    assert_same(ops.dynamic_relu(x, *slopes), ops.dynamic_relu_reference(x, *slopes))
+    assert counted == [Kind.MOBILE_TO_FORMER, Kind.FORMER_TO_MOBILE, Kind.DYNAMIC_RELU]
+
+
+@BUILT
 def test_an_operator_goes_with_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Any]] = []
 

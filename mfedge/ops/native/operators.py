@@ -10,7 +10,7 @@ from msgspec import Struct
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mfedge.ops.layout import Config, Kind
+from mfedge.ops.layout import MAX_HEADS, MAX_TOKENS, Config, Kind
 from mfedge.ops.native import library
 from mfedge.ops.native.library import Operator
 
@@ -40,10 +40,15 @@ _made = WeakTensorKeyDictionary()  # weights → Made: an operator goes when its
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether the native kernels compute this: built, not switched off, float32 on the CPU."""
+    """Whether the native kernels compute this: built, not switched off, float32 on the CPU, not empty."""
     return library.enabled() and all(
-        tensor.dtype is torch.float32 and tensor.device.type == "cpu" for tensor in tensors
+        tensor.dtype is torch.float32 and tensor.device.type == "cpu" and tensor.numel() for tensor in tensors
     )
+
+
+def serves_attention(heads: int, features: Tensor, *tokens: Tensor) -> bool:
+    """As `serves`, for an attention between a map and these tokens, (B | 1, M, C)."""
+    return serves(features, *tokens) and heads <= MAX_HEADS and tokens[0].shape[1] <= MAX_TOKENS
 
 
 def serves_weights(*tensors: Tensor) -> bool:
