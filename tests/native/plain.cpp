@@ -413,11 +413,11 @@ std::vector<Shape> shapes(mfedge_kind kind, const mfedge_config& c, const std::v
             {B, c.tokens, c.out_channels}};
   }
   if (in[0].size() != 4) return {};
-  const int64_t C = in[0][1], H = in[0][2], W = in[0][3], h = (H + 1) / 2, w = (W + 1) / 2;
+  const int64_t C = in[0][1], H = in[0][2], W = in[0][3], h = (H - 1) / 2 + 1, w = (W - 1) / 2 + 1;
   switch (kind) {
     case MFEDGE_STEM:
       if (C != 3) return {};
-      return {{B, c.out_channels, c.stride == 2 ? (h + 1) / 2 : h, c.stride == 2 ? (w + 1) / 2 : w}};
+      return {{B, c.out_channels, c.stride == 2 ? (h - 1) / 2 + 1 : h, c.stride == 2 ? (w - 1) / 2 + 1 : w}};
     case MFEDGE_BLOCK:
       if (C != c.in_channels || !is_tokens(in[1], B, c.tokens, c.token_dim)) return {};
       return {{B, c.out_channels, c.stride == 2 ? h : H, c.stride == 2 ? w : W}, {B, c.tokens, c.token_dim}};
