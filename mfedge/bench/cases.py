@@ -1,7 +1,7 @@
 """Which file is measured for a model × runtime × size: the only place where the bench meets the exporter.
 
-A model on the command line is a variant ("214m"), one with native kernels ("214m@native"), an artifact folder, or a
-bare .onnx, .xml or .tflite file.
+A model on the command line is a variant ("214m"), one with native kernels ("214m@native", or "214m@native-fp16" whose
+token and classifier weights take half the bytes), an artifact folder, or a bare .onnx, .xml or .tflite file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SUFFIXES = {  # of what a runtime loads, preferred first
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite", "tflite-runtime": "tflite"}
 DEFAULT_RUNTIMES = ("torch", "onnxruntime", "openvino", "litert")
 MODEL_SUFFIXES = (".onnx", ".xml", ".tflite")
-NATIVE = "@native"  # behind a variant
+KERNELS = {"native": ("native", "fp32"), "native-fp16": ("native", "fp16")}  # behind a variant's @: kernels, precision
 NORMALISED = {".onnx": b"BatchNormalization", ".xml": b'type="BatchNormInference"'}
 
 Exporter = Callable[[str, str], Path]
@@ -59,7 +59,7 @@ def export(model: str, runtime: str) -> Path:
     """The variant as a file of the runtime, exported the ordinary way (random weights) and cached by content.
 
     Args:
-        model: a variant as `--variant` takes it, "@native" behind it for native kernels.
+        model: a variant as `--variant` takes it, "@" and one of KERNELS behind it for native kernels.
         runtime: one of SUFFIXES.
 
     Returns:
@@ -72,7 +72,7 @@ def export(model: str, runtime: str) -> Path:
     from mfedge.resources import folder
     from mfedge.zoo import load_spec
 
-    variant, kernels = split_kernels(model)
+    variant, kernels, precision = split_kernels(model)
     spec = load_spec(variant)
     cache = cache_folder() / _content(spec)
     if runtime == "torch":
@@ -85,7 +85,8 @@ def export(model: str, runtime: str) -> Path:
     format_name = FORMATS[runtime]
     fixed = getattr(spec, "mixing", "") == "position-mlp"
     side = getattr(spec, "image_size", None) if fixed else None
-    request = Request(spec, (format_name,), None if side is None else (side, side), kernels=kernels)
+    size = None if side is None else (side, side)
+    request = Request(spec, (format_name,), size, precision=precision, kernels=kernels)
     done = cache / artifact_name(request, format_name)
     if (done / "manifest.json").is_file():
         return done
@@ -95,18 +96,18 @@ def export(model: str, runtime: str) -> Path:
         raise MissingRuntimeError(f"{model} for {runtime}: {error}; install it or leave it out of --runtimes") from None
 
 
-def split_kernels(model: str) -> tuple[str, str]:
-    """("214m", "native") of "214m@native"; ("214m", "portable") of "214m".
+def split_kernels(model: str) -> tuple[str, str, str]:
+    """("214m", "native", "fp16") of "214m@native-fp16"; ("214m", "portable", "fp32") of "214m".
 
     Raises:
         UsageError: something else behind the @ of a variant's name.
     """
-    if model.endswith(NATIVE):
-        return model.removesuffix(NATIVE), "native"
-    name, at, kernels = model.partition("@")
+    name, at, suffix = model.rpartition("@")
+    if suffix in KERNELS and at:
+        return name, *KERNELS[suffix]
     if at and "/" not in model and not Path(model).exists():
-        raise UsageError(f"{model}: expected {name} or {name}{NATIVE}, found @{kernels}")
-    return model, "portable"
+        raise UsageError(f"{model}: expected {name} or {name}@ and one of {', '.join(KERNELS)}, found @{suffix}")
+    return model, "portable", "fp32"
 
 
 def _native_toml(spec: Spec, cache: Path) -> Path:
@@ -180,6 +181,8 @@ def resolve(
     for model, name in zip(models, names, strict=True):
         found = False
         for runtime in runtimes or DEFAULT_RUNTIMES:
+            if runtime == "torch" and model.endswith("-fp16"):
+                continue  # PyTorch runs the network itself, and that is float32
             path = find(Path(model), runtime) if is_path(model) else find(exporter(model, runtime), runtime)
             if path is None:
                 continue
@@ -197,7 +200,7 @@ def resolve(
 
 def is_path(model: str) -> bool:
     """Whether it names a file or folder rather than a variant; a variant's own .toml, or NAME@native, is a variant."""
-    if model.endswith((".toml", NATIVE)):
+    if model.endswith(".toml") or model.rpartition("@")[2] in KERNELS:
         return False
     return "/" in model or model.endswith(MODEL_SUFFIXES) or Path(model).is_dir()
 
@@ -262,7 +265,8 @@ def _names(models: Sequence[str]) -> list[str]:
     short = [
         (path.parent.name if path.stem == "model" and path.parent.name else path.stem if path.suffix else path.name)
         if is_path(model)
-        else re.sub(r"^(\d+m)$", r"mobile-former-\1", path.stem) + NATIVE.replace("@", "-") * model.endswith(NATIVE)
+        else re.sub(r"^(\d+m)$", r"mobile-former-\1", path.stem)
+        + "".join(model.rpartition("@")[1:]).replace("@", "-") * ("@" in model)
         for model, path in zip(models, paths, strict=True)
     ]
     names = [

@@ -109,7 +109,7 @@ def _ratios(axes: Any, summary: Summary) -> None:
             axes.fill_between(x, lows, highs, color=shade, alpha=0.2, linewidth=0)
             axes.plot(x, y, color=shade, linestyle=STYLES[m % 4], marker=MARKERS[m % 4], markersize=4, linewidth=1.6)
             low, high = min(low, *lows), max(high, *highs)
-            ends.append((y[-1], label(runtime) + (f", {model}" if len(others) > 1 else ""), shade))
+            ends.append((y[-1], label(runtime) + (f", {_distinct(model, others)}" if len(others) > 1 else ""), shade))
     axes.set_yscale("log")
     crosses = any(row.crossover.side is not None for row in summary.crossovers)
     span = high / low
@@ -119,7 +119,7 @@ def _ratios(axes: Any, summary: Summary) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.axhline(1, color=INK, linewidth=1.1)
-    numerator = others[0] if len(others) == 1 else "latency"
+    numerator = others[0] if len(others) == 1 else "model"
     axes.set_ylabel(f"{_short(numerator)} / {_short(summary.reference or '')}")
     _frame(axes)
     _paper(axes, summary)
@@ -200,6 +200,14 @@ def _line(summary: Summary, model: str, runtime: str) -> list[CaseRow]:
 def _models(summary: Summary) -> list[str]:
     """The reference last, so that solid strokes are the models of interest."""
     return sorted(summary.models, key=lambda model: model == summary.reference)
+
+
+def _distinct(model: str, models: list[str]) -> str:
+    """What tells a model from the others: "native" of "mobile-former-214m-native"; "portable" where nothing is left."""
+    shared = min(models, key=len)
+    if not all(name.startswith(shared) for name in models):
+        return model
+    return model[len(shared) :].strip("-") or "portable"
 
 
 def _short(model: str) -> str:

@@ -31,6 +31,17 @@ class CaseRow(Struct, frozen=True):
     ratio_interval: Interval | None
 
 
+class BestRow(Struct, frozen=True):
+    """A case against the fastest that the reference is in any runtime at that size."""
+
+    model: str
+    runtime: str
+    size: Size
+    reference_runtime: str
+    ratio: float
+    interval: Interval | None
+
+
 class CrossoverRow(Struct, frozen=True):
     """Where a model overtakes the reference in a runtime."""
 
@@ -49,6 +60,7 @@ class Summary(Struct, frozen=True):
     sizes: tuple[Size, ...]
     rows: tuple[CaseRow, ...]
     crossovers: tuple[CrossoverRow, ...]
+    bests: tuple[BestRow, ...]  # empty unless several runtimes were measured
     warnings: tuple[str, ...]  # what a reader must know before the first number
     fairness: tuple[fairness.Check, ...]
     ended: str
@@ -72,6 +84,7 @@ def summarise(result: Result) -> Summary:
         sizes=tuple(sizes),
         rows=tuple(sorted(rows, key=lambda row: (row.size.pixels, row.size))),
         crossovers=tuple(_crossovers(result, by_key)),
+        bests=tuple(_bests(result)),
         warnings=tuple(_warnings(result)),
         fairness=tuple(fairness.checks(result)),
         ended=result.ended,
@@ -128,6 +141,27 @@ def _crossovers(result: Result, by_key: dict[tuple[str, str, Size], CaseResult])
         found = crossover(ratios, result.protocol.level)
         if found and len(ratios) > 1:
             rows.append(CrossoverRow(model, runtime, found))
+    return rows
+
+
+def _bests(result: Result) -> list[BestRow]:
+    """Every measured case that is not the reference's, against the fastest of the reference's at its size."""
+    measured = [case for case in result.cases if case.status == "ok" and case.visits]
+    references = [case for case in measured if case.model == result.reference]
+    if len({case.runtime for case in references}) < 2:
+        return []
+    rows = []
+    for case in measured:
+        rivals = [reference for reference in references if reference.size == case.size]
+        if case.model == result.reference or not rivals:
+            continue
+        best = min(rivals, key=lambda rival: statistics.median(rival.groups))
+        ratios = log_ratios(case, best)
+        if not any(ratios):
+            continue
+        found = statistics.interval(ratios, result.protocol.level)
+        ratio = Interval(statistics.median(ratios), 0, 0, result.protocol.level, 0).exp().estimate
+        rows.append(BestRow(case.model, case.runtime, case.size, best.runtime, ratio, found.exp() if found else None))
     return rows
 
 

@@ -97,6 +97,14 @@ def markdown(summary: Summary) -> str:
         if model != summary.reference and any(row.ratio is not None for row in summary.rows if row.model == model):
             lines += ["", f"{model} / {summary.reference}, same round; below 1 is faster", ""]
             lines += _markdown_table(("size px", *summary.runtimes), _ratio_rows(summary, model))
+    for model in dict.fromkeys(row.model for row in summary.bests):
+        title = f"{model} / the fastest {summary.reference} of any runtime, same round; below 1 is faster"
+        lines += [
+            "",
+            title,
+            "",
+            *_markdown_table(("size px", *summary.runtimes, "fastest"), _best_rows(summary, model)),
+        ]
     lines += ["", *_markdown_table(COLUMNS, [cells(row) for row in summary.rows]), ""]
     lines += [f"- {_mark(check.fair)} {_escape(check.text)}" for check in summary.fairness]
     lines += ["", f"Measured for {summary.seconds:.0f} s; {summary.ended}.", ""]
@@ -124,6 +132,18 @@ def _ratio_rows(summary: Summary, model: str) -> list[tuple[str, ...]]:
         found = [summary.row(model, runtime, size) for runtime in summary.runtimes]
         texts = [" ".join(ratio_text(row)).strip() if row else "" for row in found]
         rows.append((str(size), *(text.replace("× ", "× (") + ")" if "× " in text else text for text in texts)))
+    return rows
+
+
+def _best_rows(summary: Summary, model: str) -> list[tuple[str, ...]]:
+    rows = []
+    for size in summary.sizes:
+        found = {row.runtime: row for row in summary.bests if (row.model, row.size) == (model, size)}
+        texts = [
+            f"{row.ratio:.2f}×" + (f" ({interval_text(row.interval)})" if row.interval else "") if row else ""
+            for row in (found.get(runtime) for runtime in summary.runtimes)
+        ]
+        rows.append((str(size), *texts, next((label(row.reference_runtime) for row in found.values()), "")))
     return rows
 
 

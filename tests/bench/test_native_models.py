@@ -61,9 +61,11 @@ def test_names() -> None:
         "mobilenet-v3-large",
     ]  # fmt: skip
     assert not any(map(cases.is_path, models))
-    assert cases.split_kernels("214m@native") == ("214m", "native")
-    assert cases.split_kernels("./a@b/model.onnx") == ("./a@b/model.onnx", "portable")
-    with pytest.raises(UsageError, match="214m@native, found @fast"):
+    assert cases._names(["214m@native-fp16"]) == ["mobile-former-214m-native-fp16"]
+    assert cases.split_kernels("214m@native") == ("214m", "native", "fp32")
+    assert cases.split_kernels("214m@native-fp16") == ("214m", "native", "fp16")
+    assert cases.split_kernels("./a@b/model.onnx") == ("./a@b/model.onnx", "portable", "fp32")
+    with pytest.raises(UsageError, match="native-fp16, found @fast"):
         cases.split_kernels("214m@fast")
 
 

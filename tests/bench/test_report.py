@@ -19,7 +19,7 @@ from mfedge.bench.schema import Result
 from mfedge.bench.sizes import Size, parse_sizes
 from mfedge.bench.suite import Suite, choose_reference, override, read
 from mfedge.errors import UsageError
-from tests.bench.made import made_result
+from tests.bench.made import SPEED, made_result
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,21 @@ def test_crossovers_of_a_known_result(result: Result) -> None:
     side = found["torch"].side
     assert side is not None and abs(side - 640) < 40
     assert found["torch"].low is not None and found["torch"].high is not None
+
+
+def test_against_the_fastest_reference_of_any_runtime(result: Result) -> None:
+    found = summary.summarise(result)
+    fastest = min(SPEED, key=lambda runtime: SPEED[runtime])
+    for row in found.bests:
+        assert row.reference_runtime == fastest
+        own = found.row(row.model, row.runtime, row.size)
+        assert own is not None and own.ratio is not None
+        expected = own.ratio * SPEED[row.runtime] / SPEED[fastest]
+        assert row.ratio == pytest.approx(expected, rel=0.05)
+    assert len(found.bests) == 4 * len(SPEED)
+    assert "of any runtime" in tables.markdown(found)
+    one = replace(result, cases=tuple(case for case in result.cases if case.runtime == "torch"))
+    assert summary.summarise(one).bests == ()
 
 
 def test_a_case_that_ended_early_is_marked_beside_its_number(result: Result) -> None:
