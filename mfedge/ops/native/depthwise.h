@@ -94,6 +94,7 @@ static void depthwise_channels(const DepthwiseCall& call) {
     case 1: return depthwise_rows<N, 1>(call, row);
     case 2: return depthwise_rows<N, R < 2 ? 1 : 2>(call, row);
     case 3: return depthwise_rows<N, R < 3 ? 1 : 3>(call, row);
+    default: return;
   }
 }
 

@@ -59,6 +59,12 @@ size_t run_tokens(Arena& arena, const TokenSide& side, const float* attended, co
     __builtin_memcpy(b.attended + m * side.in_stride(), attended + static_cast<ptrdiff_t>(m) * C, sizeof(float) * C);
   side.run(b);
   side.store_tokens(b, out[0]);
+  if (!side.hyper1.hidden.out)  // no dynamic ReLU: the slopes of a plain one
+    for (int e = 0; e < 2; ++e) {
+      float* slopes = e == 0 ? b.slopes1 : b.slopes2;
+      const int channels = e == 0 ? side.hyper1.channels : side.hyper2.channels;
+      for (int i = 0; i < 2 * channels; ++i) slopes[i] = i < channels ? 1.f : 0.f;
+    }
   __builtin_memcpy(out[1], b.slopes1, sizeof(float) * 2 * side.hyper1.channels);
   __builtin_memcpy(out[2], b.slopes2, sizeof(float) * 2 * side.hyper2.channels);
   for (int m = 0; m < side.count; ++m) {

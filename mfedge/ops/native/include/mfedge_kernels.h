@@ -36,7 +36,8 @@ typedef enum mfedge_kind {
   MFEDGE_HEAD = 3,
   /* The token side of a block. attended (B, M, in_channels) and tokens (B or 1, M, D) -> tokens (B, M, D),
    * slopes of both dynamic ReLUs (B, 2 * expand) and (B, 2 * E2), key and value (B, M, out_channels).
-   * E2 is expand2 if stride is 2, else expand. Slopes are [a1 | a2], a1 in [0, 2], a2 in [-1, 1]. */
+   * E2 is expand2 if stride is 2, else expand. Slopes are [a1 | a2], a1 in [0, 2], a2 in [-1, 1]; 1 and 0, a plain
+   * ReLU, if hyper is 0. */
   MFEDGE_TOKENS = 4,
   /* map, query (B or 1, M, C) -> (B, M, C). Needs `heads` and `scale` alone. */
   MFEDGE_MOBILE_TO_FORMER = 5,
