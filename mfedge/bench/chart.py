@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from typing import Any
 
@@ -126,9 +127,15 @@ def _ratios(axes: Any, summary: Summary) -> None:
     _end_labels(axes, ends)
     _crossings(axes, summary)
     faster = f"{_short(numerator)} faster ↓" if len(others) == 1 else "faster than the reference ↓"
+    # At the end of the line where the other lines leave room for it.
+    left, right = (
+        min((abs(math.log(row.ratio)) for row in summary.rows if row.ratio and row.size == size), default=1.0)
+        for size in (summary.sizes[0], summary.sizes[-1])
+    )
+    at, align = (0.01, "left") if left >= right else (0.99, "right")
     for text, offset, side in (("reference faster ↑", 3, "bottom"), (faster, -3, "top")):
-        axes.annotate(text, (0.01, 1), (0, offset), xycoords=("axes fraction", "data"), textcoords="offset points",
-                      va=side, fontsize=8, color=QUIET)  # fmt: skip
+        axes.annotate(text, (at, 1), (0, offset), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      ha=align, va=side, fontsize=8, color=QUIET)  # fmt: skip
 
 
 def _paper(axes: Any, summary: Summary) -> None:
