@@ -265,7 +265,8 @@ def _names(models: Sequence[str]) -> list[str]:
     short = [
         (path.parent.name if path.stem == "model" and path.parent.name else path.stem if path.suffix else path.name)
         if is_path(model)
-        else re.sub(r"^(\d+m)$", r"mobile-former-\1", path.stem)
+        # not the stem: "mobilenet-v3-large-0.75" has no suffix
+        else re.sub(r"^(\d+m)$", r"mobile-former-\1", path.name.removesuffix(".toml"))
         + "".join(model.rpartition("@")[1:]).replace("@", "-") * ("@" in model)
         for model, path in zip(models, paths, strict=True)
     ]

@@ -61,6 +61,7 @@ def test_names() -> None:
         "mobilenet-v3-large",
     ]  # fmt: skip
     assert not any(map(cases.is_path, models))
+    assert cases._names(["mobilenet-v3-large-0.75"]) == ["mobilenet-v3-large-0.75"]
     assert cases._names(["214m@native-fp16"]) == ["mobile-former-214m-native-fp16"]
     assert cases.split_kernels("214m@native") == ("214m", "native", "fp32")
     assert cases.split_kernels("214m@native-fp16") == ("214m", "native", "fp16")
