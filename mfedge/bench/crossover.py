@@ -1,7 +1,7 @@
 """The smallest size from which a model is at least as fast as the reference (the paper's figure 5).
 
 log(ratio) is interpolated linearly between the two measured sizes around its last change of sign; the interval
-comes from resampling rounds at every size. "none in range" and "everywhere" are answers, not failures.
+comes from the distribution of the ratio at every size. "none in range" and "everywhere" are answers, not failures.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ def crossover(ratios: Mapping[float, Groups], level: float = statistics.LEVEL) -
     if not sides:
         return None
     x = np.array(sides)
-    medians = np.array([statistics.median(ratios[side]) for side in sides])
+    centres = np.array([statistics.centre(ratios[side]) for side in sides])
     resampled = np.stack(
-        [statistics.resampled_medians(ratios[side], seed=statistics.SEED + i) for i, side in enumerate(sides)], axis=1
+        [statistics.distribution(ratios[side], seed=statistics.SEED + i) for i, side in enumerate(sides)], axis=1
     )
     spread = np.array([sign_change(x, row) for row in resampled])
     # method="lower"/"higher": an infinite end must not be averaged with a finite one
     low = float(np.quantile(spread, (1 - level) / 2, method="lower"))
     high = float(np.quantile(spread, (1 + level) / 2, method="higher"))
-    point = sign_change(x, medians)
+    point = sign_change(x, centres)
     kind: Literal["at", "none", "everywhere"] = (
         "none" if point == math.inf else "everywhere" if point == -math.inf else "at"
     )

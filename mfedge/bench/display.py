@@ -42,12 +42,10 @@ class Display:
         """Redraw; without a terminal, one line at the start of each size."""
         if self._live:
             self._live.update(self._draw(progress), refresh=True)
-        elif progress.size != self._last:
+        elif (progress.size, progress.process) != self._last:
             left = quantities.clock(progress.seconds_left)
-            self._console.print(
-                f"{progress.size} px ({progress.index + 1} of {progress.sizes}), {left} left", highlight=False
-            )
-        self._last = progress.size
+            self._console.print(f"{_where(progress)}, {left} left", highlight=False)
+        self._last = progress.size, progress.process
 
     def note(self, line: str) -> None:
         """One line that stays."""
@@ -55,10 +53,8 @@ class Display:
 
     def _draw(self, progress: Progress) -> Group:
         left = quantities.clock(progress.seconds_left)
-        head = Text(f"{progress.size} px", style="bold")
-        head.append(
-            f"  size {progress.index + 1} of {progress.sizes}, round {progress.round}, at most {left} left", "dim"
-        )
+        head = Text(_where(progress), style="bold")
+        head.append(f"  round {progress.round}, at most {left} left", "dim")
         table = Table(box=None, pad_edge=False)
         for name, justify in (
             ("runtime", "left"),
@@ -75,6 +71,11 @@ class Display:
 
     def _is_reference(self, other: CaseResult, case: CaseResult) -> bool:
         return other.model == self._reference and other.runtime == case.runtime and case.model != self._reference
+
+
+def _where(progress: Progress) -> str:
+    passes = f", pass {progress.process + 1} of {progress.processes}" if progress.processes > 1 else ""
+    return f"{progress.size} px ({progress.index + 1} of {progress.sizes}{passes})"
 
 
 def _so_far(case: CaseResult, reference: CaseResult | None) -> tuple[str, str, str]:

@@ -152,11 +152,15 @@ class Worker:
                 "threads", f"expected {self._protocol.threads} thread at work, found {count} of {len(now.threads)}"
             )
 
-    def close(self) -> None:
-        """End the process; at once, if it does not leave by itself."""
+    def leave(self) -> None:
+        """Ask the process to end; `close` waits for it."""
         with contextlib.suppress(OSError):
             if self._process.stdin:
                 self._process.stdin.close()
+
+    def close(self) -> None:
+        """End the process; at once, if it does not leave by itself."""
+        self.leave()
         try:
             self._process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:

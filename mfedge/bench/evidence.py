@@ -118,7 +118,7 @@ def trial(baseline: Path, candidate: Path, seed: int, cpu: int) -> Trial:
     pairs = [tuple(_case(path, side) for path, side in ((baseline, "baseline"), (candidate, "candidate")))]
     start = time.monotonic()
     try:
-        protocol = Protocol(cpu=cpu, warmup_seconds=1.5, seed=seed)
+        protocol = Protocol(cpu=cpu, warmup_seconds=1.5, samples_per_visit=3, seed=seed)
         report = Gate(pairs, settings, protocol=protocol).run({}, "baseline", "candidate")  # type: ignore[arg-type]
     except GateError as error:
         return Trial(error.exit_code, None, None, time.monotonic() - start)

@@ -115,7 +115,7 @@ def judge(
     p_values = statistics.holm([statistics.p_value_above(cases[key][0], limit) for key in keys])
     lines = []
     for key, p_value in zip(keys, p_values, strict=True):
-        ratio, control = (statistics.interval(groups, 1 - 2 * alpha) for groups in cases[key])
+        ratio, control = (statistics.bootstrap(groups, 1 - 2 * alpha) for groups in cases[key])
         if ratio is None or control is None:
             continue
         verdict, reason = _verdict(ratio, control, p_value, alpha, limit, settings.threshold)

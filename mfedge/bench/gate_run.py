@@ -51,7 +51,9 @@ class Gate:
     ) -> None:
         self._pairs = {(before.runtime, before.size): (before, after) for before, after in pairs}
         self._settings, self._note, self._loader = settings, note, loader
-        self._protocol = protocol or Protocol(cpu=settings.cpu, warmup_seconds=1.5, seed=settings.seed)
+        self._protocol = protocol or Protocol(
+            cpu=settings.cpu, warmup_seconds=1.5, samples_per_visit=3, seed=settings.seed
+        )
         self._order = random.Random(settings.seed)
         self._visits: dict[CaseKey, dict[str, list[Visit]]] = {k: {side: [] for side in SIDES} for k in self._pairs}
         self._parity: dict[str, float] = {}

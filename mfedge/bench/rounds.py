@@ -1,4 +1,5 @@
-"""The measurement: every case of one size once a round, in a fresh random order, until the intervals are narrow enough.
+"""The measurement: every case of one size once a round, in a fresh random order, until the intervals are narrow enough;
+then the next size; then all sizes again in fresh processes.
 
 What happens to one case (it crashes, it takes two threads, memory runs out) is that case's result; the others
 go on. What has been measured when the time is up or somebody presses Ctrl-C is the result.
@@ -10,9 +11,10 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -35,6 +37,8 @@ class Progress(Struct, frozen=True):
     size: Size
     index: int
     sizes: int
+    process: int
+    processes: int
     round: int
     doing: str
     seconds_left: float
@@ -109,7 +113,8 @@ class Run:
         self._order = random.Random(settings.seed)
         self._between: list[environment.Moment] = []
         self._start = self._deadline = 0.0
-        self._imprecise = False
+        self._costs: dict[Size, float] = {}  # seconds of the last pass
+        self._late = False
 
     def execute(self, refine: bool = False) -> Result:
         """Measure everything the budget allows; Ctrl-C and SIGTERM end it with what there is.
@@ -130,21 +135,18 @@ class Run:
                 machine, before, environment.moment(cpu), complete, ended, cases, tuple(self._between),
             )  # fmt: skip
 
+        def measured() -> None:
+            self._between.append(environment.moment(cpu))
+            if self._checkpoint:
+                self._checkpoint(so_far("still running"))
+
         ended = ""
         try:
             with terminate_as_interrupt():
-                sizes = sorted({size for _, _, size in self._records}, key=lambda size: (size.pixels, size))
-                for index, size in enumerate(sizes):
-                    if self._left() <= 0:
-                        break
-                    end = time.monotonic() + self._left() * weight(size) / sum(map(weight, sizes[index:]))
-                    self._size(size, index, len(sizes), end)
-                    self._between.append(environment.moment(cpu))
-                    if self._checkpoint:
-                        self._checkpoint(so_far("still running"))
+                self._passes({size for _, _, size in self._records}, self._deadline, measured)
                 if refine:
-                    self._refine()
-                ended = OUT_OF_TIME if self._imprecise or self._left() <= 0 else PRECISE
+                    self._refine(measured)
+                ended = PRECISE if self._left() > 0 and self._finished() else OUT_OF_TIME
         except KeyboardInterrupt:
             ended = INTERRUPTED
         return so_far(ended)
@@ -152,32 +154,60 @@ class Run:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _size(self, size: Size, index: int, sizes: int, end: float) -> None:
-        """All rounds of one size, each process of a case in turn."""
-        records = [record for (_, _, other), record in self._records.items() if other == size]
-        for process in range(self.settings.processes):
-            slice_end = time.monotonic() + (end - time.monotonic()) / (self.settings.processes - process)
-            alive = [record for record in records if record.status in ("unmeasured", "ok")]
-            workers: dict[int, Worker] = {}
+    def _passes(self, sizes: Iterable[Size], deadline: float, measured: Callable[[], None]) -> None:
+        """Every size in fresh processes, then all of them once more.
 
-            def tell(round_: int, doing: str) -> None:
-                results = tuple(record.result(self.settings.threads) for record in records)
-                self._listener.update(Progress(size, index, sizes, round_, doing, max(0.0, self._left()), results))
+        So what differs from process to process, and from minute to minute, is in the intervals. Where one is still too
+        wide after the processes asked for, and time is left, there are more.
+        """
+        order = sorted(sizes, key=lambda size: (size.pixels, size))
+        wanted = self.settings.processes
+        for process in count():
+            todo = [size for size in order if process < wanted or (wanted > 1 and not self._precise(size))]
+            end = time.monotonic() + (deadline - time.monotonic()) / max(1, wanted - process)
+            for index, size in enumerate(todo):
+                now = time.monotonic()
+                if now >= deadline or (process >= wanted and now + self._costs[size] > deadline):
+                    return
+                share = weight(size) / sum(map(weight, todo[index:]))
+                self._size(size, process, index, len(todo), now + (end - now) * share)
+                self._costs[size] = time.monotonic() - now
+                measured()
+            if not todo:
+                return
 
-            try:
-                for record in alive:
-                    workers[id(record)] = Worker(record.case, self.settings, self._loader)
-                for record in alive:
-                    tell(0, f"loading {record.case.label}")
-                    self._load(record, workers)
-                with environment.avoiding(self.settings.cpu):
-                    self._rounds(alive, workers, process, slice_end, tell)
-                for record in alive:
-                    if worker := workers.get(id(record)):
-                        record.loads[-1] = worker.state(record.loads[-1].base_rss_bytes)
-            finally:
-                for worker in workers.values():
-                    worker.close()
+    def _at(self, size: Size) -> list[Record]:
+        return [record for (_, _, other), record in self._records.items() if other == size]
+
+    def _size(self, size: Size, process: int, index: int, sizes: int, end: float) -> None:
+        """All rounds of one process of every case of one size."""
+        records = self._at(size)
+        alive = [record for record in records if record.status in ("unmeasured", "ok")]
+        workers: dict[int, Worker] = {}
+
+        def tell(round_: int, doing: str) -> None:
+            results = tuple(record.result(self.settings.threads) for record in records)
+            left = max(0.0, self._left())
+            self._listener.update(
+                Progress(size, index, sizes, process, self.settings.processes, round_, doing, left, results)
+            )
+
+        try:
+            for record in alive:
+                workers[id(record)] = Worker(record.case, self.settings, self._loader)
+            for record in alive:
+                tell(0, f"loading {record.case.label}")
+                self._load(record, workers)
+            with environment.avoiding(self.settings.cpu):
+                self._rounds(size, workers, process, end, tell)
+            for record in alive:
+                if worker := workers.get(id(record)):
+                    record.loads[-1] = worker.state(record.loads[-1].base_rss_bytes)
+        finally:
+            for worker in workers.values():
+                worker.leave()
+            for worker in workers.values():
+                worker.close()
 
     def _load(self, record: Record, workers: dict[int, Worker]) -> None:
         worker = workers[id(record)]
@@ -192,15 +222,10 @@ class Run:
             }  # fmt: skip
 
     def _rounds(
-        self,
-        records: Sequence[Record],
-        workers: dict[int, Worker],
-        process: int,
-        end: float,
-        tell: Callable[[int, str], None],
+        self, size: Size, workers: dict[int, Worker], process: int, end: float, tell: Callable[[int, str], None]
     ) -> None:
         for index in range(self.settings.max_rounds):
-            order = [record for record in records if id(record) in workers]
+            order = [record for record in self._at(size) if id(record) in workers]
             self._order.shuffle(order)
             for position, record in enumerate(order):
                 try:
@@ -213,9 +238,9 @@ class Run:
             tell(index + 1, "measuring")
             late, enough = time.monotonic() > end, index + 1 >= self.settings.min_rounds
             if not order or self._left() <= 0 or (late and enough):
-                self._imprecise = self._imprecise or bool(order)
+                self._late = self._late or bool(order)
                 return
-            if enough and self._precise(records):
+            if enough and self._precise(size, process):
                 return
 
     def _drop(self, record: Record, workers: dict[int, Worker], error: WorkerError) -> None:
@@ -224,29 +249,39 @@ class Run:
         workers.pop(id(record)).close()
         self._listener.note(f"{record.case.label}: {error}")
 
-    def _precise(self, records: Sequence[Record]) -> bool:
-        """Whether every ratio's interval (or, without a reference, every median's) is as narrow as asked."""
-        results = [record.result(1) for record in records if record.status == "ok"]
+    def _precise(self, size: Size, process: int | None = None) -> bool:
+        """Whether every ratio's interval (or, without a reference, every median's) is as narrow as asked.
+
+        Args:
+            size: whose cases.
+            process: only what this one measured; None takes all of them.
+        """
+
+        def groups(case: CaseResult, reference: CaseResult | None) -> list[list[float]]:
+            chosen = {key: seconds for key, seconds in case.rounds.items() if process in (None, key[0])}
+            return statistics.log_ratios(chosen, reference.rounds if reference else dict.fromkeys(chosen, 1.0))
+
+        results = [record.result(1) for record in self._at(size) if record.status == "ok"]
         for case in results:
             reference = next((r for r in results if r.model == self.reference and r.runtime == case.runtime), None)
-            if reference is None or reference is case:
-                if self.reference is not None:
-                    continue
-                groups = case.groups
-            else:
-                groups = statistics.log_ratios(case.rounds, reference.rounds)
-            found = statistics.interval(groups, self.settings.level)
-            relative = found if found is None or self.reference is None else found.exp()
-            if relative is None or relative.width > self.settings.precision:
+            if self.reference is not None and (reference is None or reference is case):
+                continue
+            found = statistics.interval(groups(case, reference), self.settings.level)
+            if found is None or found.exp().width > self.settings.precision:
                 return False
         return True
 
-    def _refine(self) -> None:
+    def _finished(self) -> bool:
+        if self.settings.processes == 1:
+            return not self._late
+        return all(self._precise(size) for size in {size for _, _, size in self._records})
+
+    def _refine(self, measured: Callable[[], None]) -> None:
         """Bisect between the sizes around each runtime's crossover."""
         if self.reference is None:
             return
         while self._left() > 0:
-            wanted: dict[Size, list[Record]] = {}
+            wanted: set[Size] = set()
             for model, runtime in {(model, runtime) for model, runtime, _ in self._records if model != self.reference}:
                 side = crossover.bisect(self._ratios(model, runtime))
                 if side is None:
@@ -255,12 +290,10 @@ class Run:
                     template = next(r.case for (m, rt, _), r in self._records.items() if (m, rt) == (name, runtime))
                     record = Record(replace(template, size=Size(side, side)))
                     if self._records.setdefault((name, runtime, Size(side, side)), record) is record:
-                        wanted.setdefault(Size(side, side), []).append(record)
+                        wanted.add(Size(side, side))
             if not wanted:
                 return
-            for index, size in enumerate(wanted):
-                self._size(size, index, len(wanted), time.monotonic() + self._left() / 4 / (len(wanted) - index))
-                self._between.append(environment.moment(self.settings.cpu))
+            self._passes(wanted, time.monotonic() + self._left() / 4, measured)
 
     def _ratios(self, model: str, runtime: str) -> dict[float, list[list[float]]]:
         """side → grouped log ratios to the reference."""

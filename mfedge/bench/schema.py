@@ -30,12 +30,12 @@ class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
     budget_seconds: float = 540.0  # of the whole run, loading included
     precision: float = 0.03  # half-width to reach of every ratio's interval
     level: float = 0.95
-    processes: int = 1  # fresh processes of each case, one after the other
+    processes: int = 1  # fresh processes of each case, a pass over all sizes apart
     min_rounds: int = 8  # of one process
     max_rounds: int = 60
     visit_seconds: float = 0.06  # of one visit of a case, beyond its first, untimed inference
     sample_seconds: float = 0.01  # shorter cases are looped until a sample lasts this long
-    samples_per_visit: int = 3  # at least
+    samples_per_visit: int = 1  # at least
     warmup_seconds: float = 3.0  # at most
     warmup_agreement: float = 0.03  # of two consecutive windows' medians
     timeout_seconds: float = 180.0  # of any single answer of a worker

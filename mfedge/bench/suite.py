@@ -29,8 +29,8 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
     sizes: str = "224..1024"
     budget: str = "9m"
     precision: str = "3%"
-    processes: Annotated[int, Meta(ge=1, le=100)] = 1
-    min_rounds: Rounds = 8
+    processes: Annotated[int, Meta(ge=1, le=100)] = 3
+    min_rounds: Rounds = 4
     max_rounds: Rounds = 60
     refine: bool = False
 

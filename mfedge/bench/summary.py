@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Struct
 
 from mfedge.bench import environment, fairness, statistics
@@ -125,7 +127,7 @@ def _row(case: CaseResult, reference: CaseResult | None, level: float) -> CaseRo
         rounds=sum(map(len, groups)),
         load_seconds=statistics.median([loads]) if loads else None,
         peak_rss_bytes=case.peak_rss_bytes,
-        ratio=Interval(statistics.median(ratios), 0, 0, level, 0).exp().estimate if ratios else None,
+        ratio=math.exp(statistics.centre(ratios)) if ratios else None,
         ratio_interval=found.exp() if found else None,
     )
 
@@ -160,7 +162,7 @@ def _bests(result: Result) -> list[BestRow]:
         if not any(ratios):
             continue
         found = statistics.interval(ratios, result.protocol.level)
-        ratio = Interval(statistics.median(ratios), 0, 0, result.protocol.level, 0).exp().estimate
+        ratio = math.exp(statistics.centre(ratios))
         rows.append(BestRow(case.model, case.runtime, case.size, best.runtime, ratio, found.exp() if found else None))
     return rows
 

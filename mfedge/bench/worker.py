@@ -32,7 +32,7 @@ LIBRARIES = {
     "litert": "ai_edge_litert.interpreter",
     "tflite-runtime": "tflite_runtime.interpreter",
 }
-WINDOW_SECONDS, WINDOW_RUNS = 0.12, 3  # of warm-up: at least so long and so many
+WINDOW_SECONDS, WINDOW_RUNS = 0.12, 2  # of warm-up: at least so long and so many
 OUT_OF_MEMORY = ("bad_alloc", "not enough memory", "can't allocate memory", "failed to allocate", "cannot allocate")
 
 

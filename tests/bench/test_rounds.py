@@ -121,12 +121,30 @@ def test_precision_ends_it_before(make_case: CaseMaker, quick: Protocol) -> None
     assert len(result.cases[0].visits) < 40
 
 
-def test_fresh_processes(make_case: CaseMaker, quick: Protocol) -> None:
-    result = run([make_case("reference", "0.2")], replace(quick, processes=2, max_rounds=3, min_rounds=3))
-    assert len(result.cases[0].loads) == 2
-    assert [(visit.process, visit.round) for visit in result.cases[0].visits] == [
-        (p, r) for p in (0, 1) for r in range(3)
-    ]
+def test_fresh_processes_a_pass_over_all_sizes_apart(make_case: CaseMaker, quick: Protocol) -> None:
+    order: list[tuple[int, int]] = []
+
+    class Watch(rounds.Silent):
+        def update(self, progress: rounds.Progress) -> None:
+            if (progress.process, progress.size.height) not in order:
+                order.append((progress.process, progress.size.height))
+
+    protocol = replace(quick, processes=2, max_rounds=4, min_rounds=3, precision=50.0)
+    result = run([make_case("reference", "0.2", 64), make_case("reference", "0.2", 96)], protocol, listener=Watch())
+    assert order == [(0, 64), (0, 96), (1, 64), (1, 96)]
+    for case in result.cases:
+        assert len(case.loads) == 2
+        assert [(visit.process, visit.round) for visit in case.visits] == [(p, r) for p in (0, 1) for r in range(3)]
+
+
+def test_more_processes_than_asked_until_it_is_precise(make_case: CaseMaker, quick: Protocol) -> None:
+    """Two processes cannot have an interval of ±1 % around a ratio of noisy fakes; the budget is used for more."""
+    protocol = replace(quick, processes=2, precision=0.0001, budget_seconds=8)
+    start = time.monotonic()
+    result = run([make_case("reference", "0.2"), make_case("model", "0.4")], protocol)
+    assert time.monotonic() - start < 12
+    assert len(result.cases[0].loads) > 2
+    assert result.complete and result.ended == rounds.OUT_OF_TIME
 
 
 def test_refine_bisects(make_case: CaseMaker, quick: Protocol) -> None:

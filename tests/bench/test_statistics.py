@@ -42,9 +42,32 @@ def test_processes_that_disagree_widen_the_interval() -> None:
     """Rounds of one process are not independent: what differs between processes must show."""
     generator = np.random.default_rng(2)
     groups = [list(generator.normal(offset, 0.001, 10)) for offset in (0.0, 0.1, 0.2, 0.3)]
-    nested, flat = statistics.interval(groups), statistics.interval([[value for group in groups for value in group]])
+    nested, flat = statistics.bootstrap(groups), statistics.bootstrap([[value for group in groups for value in group]])
     assert nested is not None and flat is not None
     assert nested.high - nested.low > 1.2 * (flat.high - flat.low)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_few_processes_cover_the_truth_as_often_as_they_say(processes: int) -> None:
+    """What differs between processes is most of the spread; a bootstrap of three covers 70 %."""
+    generator = np.random.default_rng(processes)
+    covered = 0
+    for _ in range(200):
+        groups = [list(generator.normal(offset, 0.005, 6)) for offset in generator.normal(0.3, 0.02, processes)]
+        found = statistics.interval(groups)
+        assert found is not None
+        covered += found.low <= 0.3 <= found.high
+    assert covered >= 184
+
+
+def test_several_processes_are_students_t_of_their_medians() -> None:
+    groups = [[0.0, 0.1, 0.2], [0.1, 0.2, 9.0], [0.2, 0.3, 0.4]]
+    found = statistics.interval(groups)
+    assert found is not None
+    assert found.estimate == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)  # 4.303 · 0.1 / √3
+    low, high = np.quantile(statistics.distribution(groups), [0.025, 0.975])
+    assert (low, high) == pytest.approx((found.low, found.high), abs=0.05)
 
 
 def test_p90_needs_64_samples() -> None:
