@@ -3,7 +3,6 @@
 #pragma once
 
 constexpr int kMaxTokens = 16;
-constexpr int kGatherVectors = 16;  // whose scores are held at once: 6 tokens x 256 pixels are 6 KiB
 constexpr float kLowest = -3.402823466e38f;
 
 // Rows (M, depth) as [depth][M], the order of a tile's weights.
@@ -12,164 +11,156 @@ static void transpose_rows(const float* rows, ptrdiff_t stride, int count, int d
     for (int m = 0; m < count; ++m) *out++ = scale * rows[m * stride + k];
 }
 
-// weighted[c][m] += sum over pixels of attention[m] features[c], lane by lane.
-template <int C, int M>
-static void gather_channels(int vectors, const float* features, ptrdiff_t stride, const float* attention, float* weighted) {
-  vec sum[C][M];
-#pragma GCC unroll 8
-  for (int c = 0; c < C; ++c)
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) sum[c][m] = load(weighted + (c * M + m) * kLanes);
-  for (int v = 0; v < vectors; ++v) {
-    vec x[C];
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) x[c] = load(features + c * stride + v * kLanes);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const vec a = load(attention + (m * kGatherVectors + v) * kLanes);
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[c][m] += x[c] * a;
-    }
-  }
-#pragma GCC unroll 8
-  for (int c = 0; c < C; ++c)
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) store(weighted + (c * M + m) * kLanes, sum[c][m]);
-}
-
-// Mobile->Former for up to six tokens: softmax over pixels tile by tile, corrected whenever a maximum rises.
+// Mobile->Former for up to six tokens: softmax over the pixels of one head, block by block. The scores of a block stay in
+// registers until its features have been added up.
 template <int M>
-class Gather {
-  static constexpr int kChannels = kTileVectors == 4 ? 4 : 2;  // M * kChannels accumulators
+struct Gather {
+  const float* features;
+  ptrdiff_t stride;    // from channel to channel
+  int depth;           // channels
+  const float* query;  // [depth][M], times log2 e
+  float* weighted;     // [depth][M], lane by lane: sum over pixels of 2^(score - top) features
+  float top[M];        // in units of log 2: the highest score up to kSlack
+  vec sums[M];         // lane by lane: sum over pixels of 2^(score - top)
 
- public:
-  // Floats of scratch.
-  static size_t scratch(int channels) {
-    return static_cast<size_t>(M) * kGatherVectors * kLanes + static_cast<size_t>(channels) * M * (kLanes + 1) +
-           static_cast<size_t>(channels) * kGatherVectors * kLanes + 4 * kMaxTokens;
+  static constexpr float kSlack = 16.f;  // how far a score may exceed `top` before everything is corrected
+  static constexpr int kTotals = 32;     // channels whose lanes are added up at once
+  static_assert(M <= kTileRows, "scores of one tile");
+
+  void run(int pixels) {
+    for (int i = 0; i < depth * M; ++i) store(weighted + i * kLanes, vec{});
+    for (int m = 0; m < M; ++m) top[m] = 0.f, sums[m] = vec{};
+    int pixel = 0;
+    for (; pixel + kBlock <= pixels; pixel += kBlock) add<kTileVectors, true>(pixel, kBlock);
+    const int rest = pixels - pixel;
+    switch (divide_up(rest, kLanes)) {
+      case 0: return;
+      case 1: return add<1, false>(pixel, rest);
+#if defined(__AVX512F__) || defined(__aarch64__)
+      case 2: return add<2, false>(pixel, rest);
+      case 3: return add<3, false>(pixel, rest);
+#endif
+      default: return add<kTileVectors, false>(pixel, rest);
+    }
   }
 
-  static void run(const float* features, int pixels, int channels, int heads, const float* query, ptrdiff_t query_stride,
-                  float* out, ptrdiff_t out_stride, float* scratch) {
-    const int depth = channels / heads;
-    constexpr int kTile = kGatherVectors * kLanes;
-    float* scores = scratch;
-    float* weighted = scores + M * kTile;
-    float* packed = weighted + static_cast<ptrdiff_t>(channels) * M * kLanes;
-    float* tail = packed + static_cast<ptrdiff_t>(channels) * M;
-    for (ptrdiff_t i = 0; i < static_cast<ptrdiff_t>(channels) * M * kLanes; ++i) weighted[i] = 0.f;
-    float top[64][M];
-    vec sums[64][M];
-    for (int h = 0; h < heads; ++h) {
-      transpose_rows(query + h * depth, query_stride, M, depth, kLog2E, packed + static_cast<ptrdiff_t>(h) * depth * M);
-      for (int m = 0; m < M; ++m) top[h][m] = kLowest, sums[h][m] = vec{};
-    }
-    for (int start = 0; start < pixels; start += kTile) {
-      const int count = at_most(pixels - start, kTile);
-      const int vectors = divide_up(count, kLanes);
-      const float* map = features + start;
-      ptrdiff_t stride = pixels;
-      if (start + vectors * kLanes > pixels) {  // the last, incomplete tile: nothing behind the map is read
-        for (int c = 0; c < channels; ++c) {
-          const float* row = map + c * stride;
-          float* copy = tail + static_cast<ptrdiff_t>(c) * kTile;
-          for (int v = 0; v < vectors; ++v)
-            store(copy + v * kLanes, (v + 1) * kLanes <= count ? load(row + v * kLanes)
-                                                                : load_first(row + v * kLanes, count - v * kLanes));
-        }
-        map = tail;
-        stride = kTile;
+  // Adds a block of V vectors; unless kWhole, the last of them is incomplete: only `count` pixels of the block exist.
+  template <int V, bool kWhole>
+  void add(int pixel, int count) {
+    const float* map = features + pixel;
+    const int rest = count - (V - 1) * kLanes;  // pixels of the last vector
+    const auto pixels = [&](int c, int j) MFEDGE_LAMBDA {
+      const float* p = map + c * stride + j * kLanes;
+      return kWhole || j + 1 < V ? load(p) : load_first(p, rest);
+    };
+    vec score[M][V];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) score[m][j] = splat(-top[m]);
+    for (int c = 0; c < depth; ++c) {
+      vec x[V];
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) {
+        x[j] = pixels(c, j);
+        __builtin_prefetch(map + c * stride + (V + j) * kLanes);  // of the next block
       }
-      for (int h = 0; h < heads; ++h) {
-        const float* head = map + h * depth * stride;
-        step(head, stride, depth, count, vectors, packed + static_cast<ptrdiff_t>(h) * depth * M, scores, top[h], sums[h],
-             weighted + static_cast<ptrdiff_t>(h) * depth * M * kLanes);
-      }
-    }
-    for (int h = 0; h < heads; ++h)
-      for (int m = 0; m < M; ++m) {
-        const float scale = 1.f / add_lanes(sums[h][m]);
-        for (int c = h * depth; c < (h + 1) * depth; ++c)
-          out[m * out_stride + c] = scale * add_lanes(load(weighted + (static_cast<ptrdiff_t>(c) * M + m) * kLanes));
-      }
-  }
-
- private:
-  static void step(const float* head, ptrdiff_t stride, int depth, int count, int vectors, const float* query,
-                   float* scores, float* top, vec* sums, float* weighted) {
-    constexpr int kTile = kGatherVectors * kLanes;
-    static const float zero[M] = {};
-    const int blocks = divide_up(vectors, kTileVectors);
-    for (int b = 0; b < blocks; ++b) {
-      const int v = vectors * b / blocks, width = vectors * (b + 1) / blocks - v;
-      TileCall<Strided> call = {depth, query, {head + v * kLanes, stride}, {}, scores + v * kLanes, kTile};
-      call.epilogue.bias = zero;
-      run_any_tile(M, width, call);
-    }
-    if (count < vectors * kLanes)
+#pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
-        for (int i = count; i < vectors * kLanes; ++i) scores[m * kTile + i] = kLowest;
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) score[m][j] += x[j] * query[c * M + m];
+    }
     vec highest[M];
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) highest[m] = load(scores + m * kTile);
-    for (int v = 1; v < vectors; ++v)
+    for (int m = 0; m < M; ++m) {
+      if (!kWhole) score[m][V - 1] = first_or(score[m][V - 1], rest, kLowest);
+      highest[m] = score[m][0];
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) highest[m] = maximum(highest[m], load(scores + m * kTile + v * kLanes));
-    for (int m = 0; m < M; ++m) {
-      const float peak = max_lanes(highest[m]);
-      if (peak > top[m]) correct(m, depth, exponential2(splat(top[m] - peak)), sums, weighted);
-      top[m] = peak > top[m] ? peak : top[m];
+      for (int j = 1; j < V; ++j) highest[m] = maximum(highest[m], score[m][j]);
     }
-    for (int m = 0; m < M; ++m) {
-      float* row = scores + m * kTile;
-      const vec shift = splat(top[m]);
-      vec sum = sums[m];
-      for (int v = 0; v < vectors; ++v) {
-        const vec e = exponential2(load(row + v * kLanes) - shift);
-        sum += e;
-        store(row + v * kLanes, e);
+    vec most = highest[0];
+#pragma GCC unroll 8
+    for (int m = 1; m < M; ++m) most = maximum(most, highest[m]);
+    if (pixel == 0 || any_above(most, kSlack)) {
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        const float rise = max_lanes(highest[m]);
+        if (pixel > 0 && rise <= 0.f) continue;
+        correct(m, exponential2(splat(-rise)));
+        top[m] += rise;
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) score[m][j] -= rise;
       }
-      sums[m] = sum;
     }
-    const int groups = divide_up(depth, kChannels);
-    for (int g = 0; g < groups; ++g) {
-      const int c = depth * g / groups, count = depth * (g + 1) / groups - c;  // as even as possible
-      const float* from = head + c * stride;
-      float* to = weighted + c * M * kLanes;
-      switch (count) {
-        case 1: gather_channels<1, M>(vectors, from, stride, scores, to); break;
-        case 2: gather_channels<2, M>(vectors, from, stride, scores, to); break;
-        case 3: gather_channels<3, M>(vectors, from, stride, scores, to); break;
-        default: gather_channels<4, M>(vectors, from, stride, scores, to);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) sums[m] += score[m][j] = exponential2(score[m][j]);
+    for (int c = 0; c < depth; ++c) {
+      vec x[V];
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) x[j] = pixels(c, j);
+      float* to = weighted + static_cast<ptrdiff_t>(c) * M * kLanes;
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
+        vec sum = load(to + m * kLanes);
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) sum += x[j] * score[m][j];
+        store(to + m * kLanes, sum);
       }
     }
   }
 
-  // What was gathered so far, to a new maximum. Before the first tile it is 0, and so is the correction.
-  static void correct(int m, int depth, vec correction, vec* sums, float* weighted) {
+  // What was added up so far, to a higher `top`. Before the first block that is 0, and so is the correction.
+  void correct(int m, vec correction) {
     sums[m] *= correction;
     for (int c = 0; c < depth; ++c) {
-      float* at = weighted + (c * M + m) * kLanes;
+      float* at = weighted + (static_cast<ptrdiff_t>(c) * M + m) * kLanes;
       store(at, load(at) * correction);
+    }
+  }
+
+  void finish(float* out, ptrdiff_t out_stride) const {
+    float scale[M], totals[kTotals * M];
+    for (int m = 0; m < M; ++m) scale[m] = 1.f / add_lanes(sums[m]);
+    for (int first = 0; first < depth; first += kTotals) {
+      const int n = at_most(kTotals, depth - first);
+      add_lanes_of(weighted + static_cast<ptrdiff_t>(first) * M * kLanes, n * M, totals);
+      for (int m = 0; m < M; ++m)
+        for (int i = 0; i < n; ++i) out[m * out_stride + first + i] = scale[m] * totals[i * M + m];
     }
   }
 };
 
-static size_t gather_scratch(int channels) { return Gather<6>::scratch(channels); }
+// Floats of scratch.
+static size_t gather_scratch(int channels) { return static_cast<size_t>(channels) * kTileRows * (kLanes + 1); }
+
+template <int M>
+static void gather_tokens(const float* features, int pixels, int channels, int heads, const float* query,
+                          ptrdiff_t query_stride, float* out, ptrdiff_t out_stride, float* scratch) {
+  const int depth = channels / heads;
+  float* columns = scratch + static_cast<ptrdiff_t>(depth) * M * kLanes;
+  for (int c = 0; c < channels; c += depth) {
+    transpose_rows(query + c, query_stride, M, depth, kLog2E, columns);
+    Gather<M> head = {features + static_cast<ptrdiff_t>(c) * pixels, pixels, depth, columns, scratch, {}, {}};
+    head.run(pixels);
+    head.finish(out + c, out_stride);
+  }
+}
 
 // out (M, C) = softmax over pixels (query . features) features, any number of tokens in groups of up to six.
 static void gather(const float* features, int pixels, int channels, int heads, int tokens, const float* query,
                    ptrdiff_t query_stride, float* out, ptrdiff_t out_stride, float* scratch) {
-  for (int m = 0; m < tokens;) {
+  for (int m = 0; m < tokens; m += kTileRows) {
     const float* q = query + m * query_stride;
     float* o = out + m * out_stride;
-    switch (at_most(tokens - m, 6)) {
-      case 1: Gather<1>::run(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); m += 1; break;
-      case 2: Gather<2>::run(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); m += 2; break;
-      case 3: Gather<3>::run(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); m += 3; break;
-      case 4: Gather<4>::run(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); m += 4; break;
-      case 5: Gather<5>::run(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); m += 5; break;
-      default: Gather<6>::run(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); m += 6;
+    switch (at_most(tokens - m, kTileRows)) {
+      case 1: gather_tokens<1>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
+      case 2: gather_tokens<2>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
+      case 3: gather_tokens<3>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
+      case 4: gather_tokens<4>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
+      case 5: gather_tokens<5>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
+      default: gather_tokens<6>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch);
     }
   }
 }
@@ -187,7 +178,7 @@ struct ScatterCall {
   const float* value;  // [C][M]
 };
 
-// One block of V vectors; unless kWhole, only `count` pixels of it exist.
+// One block of V vectors; unless kWhole, the last of them is incomplete: only `count` pixels of the block exist.
 template <int M, int V, bool kWhole>
 static void scatter_block(const ScatterCall& call, int pixel, int count) {
   const int depth = call.channels / call.heads;
@@ -200,7 +191,10 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
       float* row = strip + c * call.strip_stride;
       vec x[V];
 #pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) x[j] = load(row + j * kLanes);
+      for (int j = 0; j < V; ++j) {
+        x[j] = load(row + j * kLanes);
+        __builtin_prefetch(call.out + (h * depth + c) * call.out_stride + pixel + j * kLanes, 1);
+      }
       if (residual) {
         const float* r = residual + c * call.residual_stride;
 #pragma GCC unroll 8
@@ -224,7 +218,7 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
       for (int m = 1; m < M; ++m) highest = maximum(highest, score[m][j]);
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) sum += score[m][j] = exponential2(score[m][j] - highest);
-      sum = 1.f / sum;
+      sum = reciprocal(sum);
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) score[m][j] *= sum;
     }
@@ -255,7 +249,14 @@ static void scatter_tokens(const ScatterCall& call) {
   constexpr int V = M <= 6 ? kTileVectors : 1;
   int pixel = 0;
   for (; pixel + V * kLanes <= call.pixels; pixel += V * kLanes) scatter_block<M, V, true>(call, pixel, V * kLanes);
-  if (pixel < call.pixels) scatter_block<M, V, false>(call, pixel, call.pixels - pixel);
+  const int rest = call.pixels - pixel;
+  switch (divide_up(rest, kLanes)) {
+    case 0: return;
+    case 1: return scatter_block<M, 1, false>(call, pixel, rest);
+    case 2: return scatter_block<M, V < 2 ? V : 2, false>(call, pixel, rest);
+    case 3: return scatter_block<M, V < 3 ? V : 3, false>(call, pixel, rest);
+    default: return scatter_block<M, V, false>(call, pixel, rest);
+  }
 }
 
 static void scatter(int tokens, const ScatterCall& call) {

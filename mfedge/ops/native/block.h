@@ -15,7 +15,7 @@ struct Mobile {
     mobile.in = c.in_channels, mobile.expand = c.expand, mobile.out = c.out_channels;
     mobile.chunk = c.expand <= kChunk * 2 ? c.expand : kChunk;
     const float* from = reader.take(static_cast<size_t>(c.expand) * c.in_channels);
-    float* packed = arena.floats(static_cast<size_t>(c.expand) * c.in_channels);
+    float* packed = arena.floats(packed_size(c.expand, c.in_channels));
     if (!arena.measuring())
       for (int e = 0; e < c.expand; e += mobile.chunk) {
         const ptrdiff_t at = static_cast<ptrdiff_t>(e) * c.in_channels;
@@ -44,10 +44,13 @@ struct Mobile {
   void run(const float* map, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b, Consume consume) const {
     const StripPlan& plan = b.plan;
     const ptrdiff_t pixels = static_cast<ptrdiff_t>(plan.height) * plan.width;
+    const EdgeMasks edges(plan.width);
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
-      const MapSource source(map + strip.first_pixel(), pixels, pixels - strip.first_pixel(), in, strip.vectors(),
+      const MapSource source(map + strip.first_pixel(), pixels, pixels - strip.first_pixel(), in, strip.pixels(),
                              chunk < expand, b.input);
+      const PixelTiles out_pixels(strip.out_pixels());
+      const Residual residual = skip(map, strip, out_pixels.reach(), b.input);
       for (int e = 0; e < expand; e += chunk) {
         const int count = at_most(chunk, expand - e);
         const Planes hidden = {b.hidden.plane(plan.single ? 0 : e), b.hidden.stride};
@@ -55,7 +58,7 @@ struct Mobile {
         Epilogue epilogue;
         epilogue.bias = expand_bias + e;
         epilogue.activation = slopes.activation, epilogue.above = slopes.above, epilogue.below = slopes.below;
-        source.multiply(count, in, strip.vectors(), expand_weights + static_cast<ptrdiff_t>(e) * in, epilogue, hidden.data,
+        source.multiply(count, in, expand_weights + static_cast<ptrdiff_t>(e) * in, epilogue, hidden.data,
                         hidden.stride);
         for (int i = 0; i < count; ++i) {
           float* plane = hidden.plane(i);
@@ -63,13 +66,28 @@ struct Mobile {
           pad(strip, plane);
           depthwise_channels<1>({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
                                  depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
-                                 b.convolved.plane(i), 0});
+                                 b.convolved.plane(i), 0, edges});
           keep(strip, plane);
         }
-        project.add(e, count, b.convolved, strip.out_vectors(), nullptr, 0, b.result);
+        project.add(e, count, b.convolved, out_pixels, residual.map, residual.stride, b.result);
       }
-      consume(strip);
+      consume(strip, residual.map != nullptr);
     }
+  }
+
+ private:
+  // What the projection starts from: the block's input, or nothing, where there is no skip or the last tile would read
+  // behind the map. Then it is added afterwards.
+  struct Residual {
+    const float* map;
+    ptrdiff_t stride;
+  };
+  Residual skip(const float* map, const Strip& strip, int reach, const Planes& copied) const {
+    if (in != out) return {nullptr, 0};
+    if (strip.plan.single && chunk < expand) return {copied.data, copied.stride};
+    const ptrdiff_t pixels = static_cast<ptrdiff_t>(strip.plan.height) * strip.plan.width;
+    if (strip.first_out_pixel() + reach > pixels) return {nullptr, 0};
+    return {map + strip.first_out_pixel(), pixels};
   }
 };
 
@@ -159,7 +177,9 @@ struct Block {
       run_tokens(t, height * width, map, tokens, scratch, out_tokens);
       const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
       const float* residual = config.in_channels == config.out_channels ? map : nullptr;
-      mobile.run(map, slopes1, slopes2, b, [&](const Strip& strip) { finish(strip, t, b.result, residual, out); });
+      mobile.run(map, slopes1, slopes2, b, [&](const Strip& strip, bool skipped) {
+        finish(strip, t, b.result, skipped ? nullptr : residual, out);
+      });
     }
   }
 

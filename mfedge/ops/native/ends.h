@@ -16,7 +16,7 @@ struct Stem {
     Stem stem;
     stem.channels = c.in_channels, stem.out = c.out_channels, stem.stride = c.stride;
     const float* from = reader.take(static_cast<size_t>(c.in_channels) * kStemTaps);
-    float* packed = arena.floats(static_cast<size_t>(c.in_channels) * kStemTaps);
+    float* packed = arena.floats(packed_size(c.in_channels, kStemTaps));
     if (!arena.measuring()) pack_rows(from, kStemTaps, c.in_channels, kStemTaps, packed);
     stem.convolution = packed;
     stem.convolution_bias = reader.vector(arena, c.in_channels);
@@ -50,7 +50,7 @@ struct Stem {
       epilogue.activation = Activation::kRelu6;
       // Row by row: a row's last vector spills into the next row, which is written after it.
       for (int row = 0; row < strip.rows(); ++row)
-        product(channels, kStemTaps, divide_up(w, kLanes), convolution,
+        product(channels, kStemTaps, PixelTiles(w, 0), convolution,
                 Scattered{image_quarters.data + row * pitch, offsets}, epilogue, first.data + row * w, first.stride);
       for (int c = 0; c < channels; ++c) pad(strip, first.plane(c));
       if (stride == 1) {
@@ -99,7 +99,7 @@ struct Head {
     head.config = c;
     head.bridge = BridgeIn::read(reader, arena, c, true);
     const float* from = reader.take(static_cast<size_t>(c.expand) * c.in_channels);
-    float* packed = arena.floats(static_cast<size_t>(c.expand) * c.in_channels);
+    float* packed = arena.floats(packed_size(c.expand, c.in_channels));
     if (!arena.measuring())
       for (int e = 0; e < c.expand; e += kChunk) {
         const ptrdiff_t at = static_cast<ptrdiff_t>(e) * c.in_channels;
@@ -138,14 +138,13 @@ struct Head {
     for (int e = 0; e < E; ++e) features[e] = 0.f;
     for (int start = 0; start < pixels; start += part) {
       const int count = at_most(part, pixels - start);
-      const int vectors = divide_up(count, kLanes);
-      const MapSource source(map + start, pixels, pixels - start, C, vectors, true, input);
+      const MapSource source(map + start, pixels, pixels - start, C, count, true, input);
       for (int e = 0; e < E; e += kChunk) {
         const int channels = at_most(kChunk, E - e);
         Epilogue epilogue;
         epilogue.bias = convolution_bias + e;
         epilogue.activation = Activation::kRelu6;
-        source.multiply(channels, C, vectors, convolution + static_cast<ptrdiff_t>(e) * C, epilogue, expanded.data,
+        source.multiply(channels, C, convolution + static_cast<ptrdiff_t>(e) * C, epilogue, expanded.data,
                         expanded.stride);
         for (int i = 0; i < channels; ++i) features[e + i] += sum(expanded.plane(i), count);
       }

@@ -16,8 +16,13 @@ typedef int32_t ivec __attribute__((vector_size(kVectorBytes)));
 // Unaligned, may alias: for loads and stores only.
 typedef float vec_memory __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 
+// Half a vector of AVX-512, a whole one of AVX2: the rows of a tile at one pixel.
+typedef float rows_vec __attribute__((vector_size(32)));
+typedef float rows_vec_memory __attribute__((vector_size(32), aligned(4), may_alias));
+
 #define MFEDGE_MEMBER inline __attribute__((always_inline))
 #define MFEDGE_INLINE static MFEDGE_MEMBER
+#define MFEDGE_LAMBDA __attribute__((always_inline))
 
 MFEDGE_INLINE vec load(const float* p) { return *reinterpret_cast<const vec_memory*>(p); }
 MFEDGE_INLINE void store(float* p, vec v) { *reinterpret_cast<vec_memory*>(p) = v; }
@@ -45,9 +50,14 @@ MFEDGE_INLINE vec minimum(vec a, vec b) {
   return reinterpret_cast<vec>(vminq_f32(reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 #endif
 }
-// All lanes but one; a lane outside the vector leaves all.
+// All lanes but one; a lane outside the vector leaves all. And all but every `step`-th, from `lane` (at least 0) on.
 #if defined(__AVX512F__)
 typedef __mmask16 lane_mask;
+MFEDGE_INLINE lane_mask all_but_every(int step, int lane) {
+  unsigned lanes = 0;
+  for (; lane < kLanes; lane += step) lanes |= 1u << lane;
+  return static_cast<lane_mask>(~lanes);
+}
 MFEDGE_INLINE lane_mask all_but(int lane) {
   return static_cast<lane_mask>(static_cast<unsigned>(lane) < kLanes ? ~(1u << lane) : ~0u);
 }
@@ -56,6 +66,11 @@ MFEDGE_INLINE vec masked(vec v, lane_mask mask) {
 }
 #else
 typedef ivec lane_mask;
+MFEDGE_INLINE lane_mask all_but_every(int step, int lane) {
+  ivec lanes = ~ivec{};
+  for (; lane < kLanes; lane += step) lanes[lane] = 0;
+  return lanes;
+}
 MFEDGE_INLINE lane_mask all_but(int lane) {
   ivec index;
 #pragma GCC unroll 16
@@ -80,6 +95,17 @@ MFEDGE_INLINE void store_first(float* p, vec v, int count) {
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m512>(v));
 #else
   __builtin_memcpy(p, &v, static_cast<size_t>(count) * sizeof(float));
+#endif
+}
+
+// The first `count` lanes of v, the others `other`.
+MFEDGE_INLINE vec first_or(vec v, int count, float other) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<vec>(_mm512_mask_blend_ps(static_cast<__mmask16>((1u << count) - 1), _mm512_set1_ps(other),
+                                                    reinterpret_cast<__m512>(v)));
+#else
+  for (int i = count; i < kLanes; ++i) v[i] = other;
+  return v;
 #endif
 }
 
@@ -145,24 +171,81 @@ MFEDGE_INLINE float max_lanes(vec v) {
   return lane[0];
 }
 
+// Sums of the lanes of `count` vectors. Whole groups of kLanes vectors are folded together: three instructions a vector
+// instead of a dozen.
+#if defined(__GNUC__) && !defined(__clang__)
+template <int W>
+MFEDGE_INLINE vec fold(vec a, vec b) {
+  ivec low;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    const int within = i % (2 * W), group = i - within;
+    low[i] = group + (within < W ? within : kLanes + within - W);
+  }
+  return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, low + W);
+}
+template <int W>
+MFEDGE_INLINE vec fold_from(const float* vectors) {
+  if constexpr (W == kLanes)
+    return load(vectors);
+  else
+    return fold<W>(fold_from<2 * W>(vectors), fold_from<2 * W>(vectors + static_cast<ptrdiff_t>(W) * kLanes));
+}
+#endif
+MFEDGE_INLINE void add_lanes_of(const float* vectors, int count, float* sums) {
+  int i = 0;
+#if defined(__GNUC__) && !defined(__clang__)
+  for (; i + kLanes <= count; i += kLanes) store(sums + i, fold_from<1>(vectors + static_cast<ptrdiff_t>(i) * kLanes));
+#endif
+  for (; i < count; ++i) sums[i] = add_lanes(load(vectors + static_cast<ptrdiff_t>(i) * kLanes));
+}
+
+MFEDGE_INLINE bool any_above(vec v, float limit) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(v), _mm256_set1_ps(limit), _CMP_GT_OQ)) != 0;
+#else
+  return max_lanes(v) > limit;
+#endif
+}
+
 constexpr float kLog2E = 1.44269504088896341f;
 
-// 2^x, relative error below 2e-7; below -126 it stays at 2^-126 (1e-38) instead of going subnormal. A softmax takes its
-// scores in units of log 2, which costs nothing: the factor goes into the query.
-// Cephes' exp2f: rounding to an integer, and a polynomial on what is left, at most a half.
+// 2^x, relative error below 2e-7; below -126 it goes to 0, or stays at 2^-126 (1e-38). A softmax takes its scores in
+// units of log 2, which costs nothing: the factor goes into the query.
+// Rounding to an integer, and the minimax polynomial 1 + r q(r) on what is left, at most a half.
 MFEDGE_INLINE vec exponential2(vec x) {
+#if defined(__AVX512F__)
+  const __m512 whole = _mm512_roundscale_ps(reinterpret_cast<__m512>(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const vec r = x - reinterpret_cast<vec>(whole);
+#else
   x = maximum(x, splat(-126.f));
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low mantissa bits.
   const vec shifted = x + 12582912.f;
   const vec r = x - (shifted - 12582912.f);
-  vec p = r * 1.535336188319500e-4f + 1.339887440266574e-3f;
-  p = p * r + 9.618437357674640e-3f;
-  p = p * r + 5.550332471162809e-2f;
-  p = p * r + 2.402264791363012e-1f;
-  p = p * r + 6.931472028550421e-1f;
+#endif
+  vec p = r * 1.326469880e-3f + 9.671508823e-3f;
+  p = p * r + 5.550733776e-2f;
+  p = p * r + 2.402224215e-1f;
+  p = p * r + 6.931469776e-1f;
   p = p * r + 1.f;
+#if defined(__AVX512F__)
+  return reinterpret_cast<vec>(_mm512_scalef_ps(reinterpret_cast<__m512>(p), whole));
+#else
   // The integer goes onto the exponent of p, which is between 0.7 and 1.5.
   return reinterpret_cast<vec>(reinterpret_cast<ivec>(p) + (reinterpret_cast<ivec>(shifted) << 23));
+#endif
+}
+
+// 1 / x of what is neither tiny nor huge, relative error below 2e-7.
+MFEDGE_INLINE vec reciprocal(vec x) {
+#if defined(__AVX512F__)
+  const vec estimate = reinterpret_cast<vec>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x)));
+  return estimate * (2.f - x * estimate);
+#else
+  return 1.f / x;
+#endif
 }
 
 // erf(x), absolute error below 3e-7: the odd rational minimax on [-4, 4] that Eigen and XLA use.

@@ -41,8 +41,8 @@ struct Strip {
         out_end(end == p.height ? end : end - 1) {}
   int rows() const { return end - begin; }
   int out_rows() const { return out_end - out_begin; }
-  int vectors() const { return divide_up(rows() * plan.width, kLanes); }
-  int out_vectors() const { return divide_up(out_rows() * plan.width, kLanes); }
+  int pixels() const { return rows() * plan.width; }
+  int out_pixels() const { return out_rows() * plan.width; }
   // From the strip's first row: the row above the first output row.
   ptrdiff_t above() const { return static_cast<ptrdiff_t>(out_begin - 1 - begin) * plan.width; }
   // From the first pixel of a plane.
@@ -79,7 +79,7 @@ struct Projection {
 
   static Projection read(WeightReader& reader, Arena& arena, int rows, int depth, int chunk) {
     const float* from = reader.take(static_cast<size_t>(rows) * depth);
-    float* packed = arena.floats(static_cast<size_t>(rows) * depth);
+    float* packed = arena.floats(packed_size(rows, depth));
     if (!arena.measuring())
       for (int k = 0; k < depth; k += chunk)
         pack_rows(from + k, depth, rows, at_most(chunk, depth - k), packed + static_cast<ptrdiff_t>(k) * rows);
@@ -87,7 +87,7 @@ struct Projection {
   }
 
   // Adds channels [first, first + count) of the input, which are in `source`, to the target.
-  void add(int first, int count, const Planes& source, int vectors, const float* residual, ptrdiff_t residual_stride,
+  void add(int first, int count, const Planes& source, const PixelTiles& pixels, const float* residual, ptrdiff_t residual_stride,
            const Planes& target) const {
     Epilogue epilogue;
     if (first == 0) {
@@ -95,7 +95,7 @@ struct Projection {
       epilogue.residual = residual;
       epilogue.residual_stride = residual_stride;
     }
-    product(rows, count, vectors, weights + static_cast<ptrdiff_t>(first) * rows, Strided{source.data, source.stride},
+    product(rows, count, pixels, weights + static_cast<ptrdiff_t>(first) * rows, Strided{source.data, source.stride},
             epilogue, target.data, target.stride);
   }
 };
@@ -122,16 +122,17 @@ struct Bottleneck {
   void run(const float* source, ptrdiff_t step, ptrdiff_t pitch, const ptrdiff_t* offsets, int rows, int width,
            const Slopes& slopes, const float* residual, ptrdiff_t residual_stride, const Planes& expanded,
            const Planes& target) const {
+    const EdgeMasks edges(width);
     for (int first = 0; first < in; first += chunk) {
       const int count = at_most(chunk, in - first);
       for (int i = 0; i < count; ++i) {
         const int channel = (first + i) * multiplier;
         depthwise(multiplier,
                   {source + (first + i) * step, pitch, rows, width, weights + static_cast<ptrdiff_t>(channel) * kTaps,
-                   bias + channel, slopes.from(channel), expanded.plane(i * multiplier), expanded.stride},
+                   bias + channel, slopes.from(channel), expanded.plane(i * multiplier), expanded.stride, edges},
                   offsets);
       }
-      project.add(first * multiplier, count * multiplier, expanded, divide_up(rows * width, kLanes), residual,
+      project.add(first * multiplier, count * multiplier, expanded, PixelTiles(rows * width), residual,
                   residual_stride, target);
     }
   }

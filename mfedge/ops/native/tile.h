@@ -11,14 +11,35 @@ constexpr int kTileVectors = 4;
 constexpr int kTileVectors = 2;
 #endif
 constexpr int kBlock = kTileVectors * kLanes;  // pixels
+// A few pixels behind the last whole vector (7x7 is three vectors and one pixel) are not worth a vector of their own:
+// there the rows of the tile are the lanes. Not where a vector has fewer lanes than that.
+constexpr int kRowLanes = sizeof(rows_vec) / sizeof(float);
+constexpr int kMostLeftOver = kLanes >= kRowLanes ? 4 : 0;
+static_assert(kTileRows <= kRowLanes, "the rows of a tile fit a rows_vec");
+
+// How pixels are covered: vectors, and pixels left over.
+struct PixelTiles {
+  int vectors, left_over, blocks;
+  explicit PixelTiles(int pixels, int most_left_over = kMostLeftOver) {
+    const int rest = pixels % kLanes;
+    left_over = rest == 0 || rest > most_left_over ? 0 : rest == 1 ? 1 : kMostLeftOver;
+    vectors = left_over ? pixels / kLanes : divide_up(pixels, kLanes);
+    blocks = divide_up(vectors + (left_over > 0), kTileVectors);
+  }
+  // In blocks as even as the rows; the last, which has the pixels left over, is the smallest.
+  int begin(int block) const { return divide_up(vectors * block, blocks); }
+  int reach() const { return vectors * kLanes + left_over; }  // pixels read and written
+};
 
 // Where row k of the right-hand side is.
 struct Strided {
+  static constexpr bool kLeavesOver = true;  // its products may have pixels left over
   const float* data;
   ptrdiff_t stride;
   MFEDGE_MEMBER const float* row(int k) const { return data + k * stride; }
 };
 struct Scattered {
+  static constexpr bool kLeavesOver = false;
   const float* data;
   const ptrdiff_t* offsets;
   MFEDGE_MEMBER const float* row(int k) const { return data + offsets[k]; }
@@ -46,18 +67,27 @@ struct TileCall {
   ptrdiff_t target_stride;
 };
 
-template <int R, int V>
+template <int R, int V, int L>
 struct Accumulators {
-  vec at[R][V];
+  vec at[R][V > 0 ? V : 1];
+  rows_vec left_over[L > 0 ? L : 1];
 };
 
-template <int R, int V, class Rows>
-MFEDGE_INLINE void multiply(Accumulators<R, V>& sum, int depth, const float* weights, Rows source) {
+// The weights of the next tile, or padding, are in the lanes behind the rows of a rows_vec: pack_rows().
+template <int R, int V, int L, class Rows>
+MFEDGE_INLINE void multiply(Accumulators<R, V, L>& sum, int depth, const float* weights, Rows source) {
+#pragma GCC unroll 8
+  for (int t = 0; t < L; ++t) sum.left_over[t] = rows_vec{};
   for (int k = 0; k < depth; ++k, weights += R) {
     const float* p = source.row(k);
-    vec x[V];
+    vec x[V > 0 ? V : 1];
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) x[j] = load(p + j * kLanes);
+    if (L > 0) {
+      const rows_vec w = *reinterpret_cast<const rows_vec_memory*>(weights);
+#pragma GCC unroll 8
+      for (int t = 0; t < L; ++t) sum.left_over[t] += w * p[V * kLanes + t];
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
       const vec w = splat(weights[i]);
@@ -67,10 +97,33 @@ MFEDGE_INLINE void multiply(Accumulators<R, V>& sum, int depth, const float* wei
   }
 }
 
-template <class Rows, int R, int V>
+// The epilogue of the pixels left over, one by one.
+template <int R, int V, int L, class Rows>
+MFEDGE_INLINE void finish_left_over(const TileCall<Rows>& call, const Accumulators<R, V, L>& sum) {
+  const Epilogue& e = call.epilogue;
+  float at[L > 0 ? L : 1][kRowLanes];
+#pragma GCC unroll 8
+  for (int t = 0; t < L; ++t) *reinterpret_cast<rows_vec_memory*>(at[t]) = sum.left_over[t];
+  for (int i = 0; i < R; ++i) {
+    float* target = call.target + i * call.target_stride + V * kLanes;
+    const float* residual = e.bias && e.residual ? e.residual + i * e.residual_stride + V * kLanes : nullptr;
+#pragma GCC unroll 8
+    for (int t = 0; t < L; ++t) {
+      float value = at[t][i] + (e.bias ? e.bias[i] : target[t]);
+      if (residual) value += residual[t];
+      if (e.activation == Activation::kDynamicRelu)
+        value *= value > 0.f ? e.above[i] : e.below[i];
+      else if (e.activation == Activation::kRelu6)
+        value = value > 0.f ? (value < 6.f ? value : 6.f) : 0.f;
+      target[t] = value;
+    }
+  }
+}
+
+template <class Rows, int R, int V, int L>
 static void run_tile(const TileCall<Rows>& call) {
   const Epilogue& e = call.epilogue;
-  Accumulators<R, V> sum;
+  Accumulators<R, V, L> sum;
   if (e.bias) {
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i)
@@ -87,7 +140,7 @@ static void run_tile(const TileCall<Rows>& call) {
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) sum.at[i][j] = load(call.target + i * call.target_stride + j * kLanes);
   }
-  multiply<R, V>(sum, call.depth, call.weights, call.source);
+  multiply<R, V, L>(sum, call.depth, call.weights, call.source);
   if (e.activation == Activation::kDynamicRelu) {
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
@@ -105,29 +158,42 @@ static void run_tile(const TileCall<Rows>& call) {
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) store(call.target + i * call.target_stride + j * kLanes, sum.at[i][j]);
+  if (L > 0) finish_left_over<R, V, L>(call, sum);
 }
 
 // A tile whose height and width are known only at run time.
-template <class Rows, int V>
+template <class Rows, int V, int L>
 static void run_tile_of_rows(int rows, const TileCall<Rows>& call) {
   switch (rows) {
-    case 1: return run_tile<Rows, 1, V>(call);
-    case 2: return run_tile<Rows, 2, V>(call);
-    case 3: return run_tile<Rows, 3, V>(call);
-    case 4: return run_tile<Rows, 4, V>(call);
-    case 5: return run_tile<Rows, 5, V>(call);
-    default: return run_tile<Rows, kTileRows, V>(call);
+    case 1: return run_tile<Rows, 1, V, L>(call);
+    case 2: return run_tile<Rows, 2, V, L>(call);
+    case 3: return run_tile<Rows, 3, V, L>(call);
+    case 4: return run_tile<Rows, 4, V, L>(call);
+    case 5: return run_tile<Rows, 5, V, L>(call);
+    default: return run_tile<Rows, kTileRows, V, L>(call);
   }
 }
 template <class Rows>
 static void run_any_tile(int rows, int vectors, const TileCall<Rows>& call) {
   switch (vectors) {
-    case 1: return run_tile_of_rows<Rows, 1>(rows, call);
+    case 1: return run_tile_of_rows<Rows, 1, 0>(rows, call);
 #if defined(__AVX512F__) || defined(__aarch64__)
-    case 2: return run_tile_of_rows<Rows, 2>(rows, call);
-    case 3: return run_tile_of_rows<Rows, 3>(rows, call);
+    case 2: return run_tile_of_rows<Rows, 2, 0>(rows, call);
+    case 3: return run_tile_of_rows<Rows, 3, 0>(rows, call);
 #endif
-    default: return run_tile_of_rows<Rows, kTileVectors>(rows, call);
+    default: return run_tile_of_rows<Rows, kTileVectors, 0>(rows, call);
+  }
+}
+// The last of a row of tiles: fewer vectors, and L pixels left over.
+template <class Rows, int L>
+static void run_last_tile(int rows, int vectors, const TileCall<Rows>& call) {
+  switch (vectors) {
+    case 0: return run_tile_of_rows<Rows, 0, L>(rows, call);
+#if defined(__AVX512F__)
+    case 1: return run_tile_of_rows<Rows, 1, L>(rows, call);
+    case 2: return run_tile_of_rows<Rows, 2, L>(rows, call);
+#endif
+    default: return run_tile_of_rows<Rows, kTileVectors - 1, L>(rows, call);
   }
 }
 static_assert(kTileRows == 6 && kTileVectors <= 4, "run_any_tile enumerates the tile sizes");
@@ -139,6 +205,9 @@ struct RowTiles {
   int begin(int tile) const { return static_cast<int>(static_cast<int64_t>(rows) * tile / tiles); }
 };
 
+// Floats of a product's packed weights: a rows_vec reads behind the last.
+MFEDGE_INLINE size_t packed_size(int rows, int depth) { return static_cast<size_t>(rows) * depth + kRowLanes; }
+
 // Weights (rows, depth) of a product, row-major with this stride, in the order its tiles read them.
 static void pack_rows(const float* weights, ptrdiff_t stride, int rows, int depth, float* packed) {
   const RowTiles tiles(rows);
@@ -147,15 +216,15 @@ static void pack_rows(const float* weights, ptrdiff_t stride, int rows, int dept
       for (int row = tiles.begin(t); row < tiles.begin(t + 1); ++row) *packed++ = weights[row * stride + k];
 }
 
-// target = epilogue(weights x source) over whole vectors of pixels, all rows of a block of pixels before the next:
-// the block of the source stays in L1. The epilogue is that of row 0 and pixel 0.
+// target = epilogue(weights x source), all rows of a block of pixels before the next: the block of the source stays in
+// L1. The epilogue is that of row 0 and pixel 0. Reads and writes PixelTiles(pixels).reach() pixels.
 template <class Rows>
-static void product(int rows, int depth, int vectors, const float* packed, Rows source, const Epilogue& epilogue,
-                    float* target, ptrdiff_t target_stride) {
+static void product(int rows, int depth, const PixelTiles& pixels, const float* packed, Rows source,
+                    const Epilogue& epilogue, float* target, ptrdiff_t target_stride) {
   const RowTiles tiles(rows);
-  const int blocks = divide_up(vectors, kTileVectors);
-  for (int b = 0; b < blocks; ++b) {
-    const int v = vectors * b / blocks, width = vectors * (b + 1) / blocks - v;  // as even as the rows
+  for (int b = 0; b < pixels.blocks; ++b) {
+    const int v = pixels.begin(b), width = pixels.begin(b + 1) - v;
+    const int left_over = b + 1 == pixels.blocks ? pixels.left_over : 0;
     const ptrdiff_t pixel = static_cast<ptrdiff_t>(v) * kLanes;
     TileCall<Rows> call = {depth, packed, source, epilogue, nullptr, target_stride};
     call.source.data = source.data + pixel;
@@ -166,6 +235,16 @@ static void product(int rows, int depth, int vectors, const float* packed, Rows 
       if (epilogue.bias) call.epilogue.bias = epilogue.bias + row;
       if (epilogue.residual) call.epilogue.residual = epilogue.residual + row * epilogue.residual_stride + pixel;
       if (epilogue.above) call.epilogue.above = epilogue.above + row, call.epilogue.below = epilogue.below + row;
+      if constexpr (kMostLeftOver > 0 && Rows::kLeavesOver) {
+        if (left_over == 1) {
+          run_last_tile<Rows, 1>(height, width, call);
+          continue;
+        }
+        if (left_over) {
+          run_last_tile<Rows, kMostLeftOver>(height, width, call);
+          continue;
+        }
+      }
       run_any_tile(height, width, call);
     }
   }
@@ -173,30 +252,34 @@ static void product(int rows, int depth, int vectors, const float* packed, Rows 
 
 // The right-hand side of a product, from a dense map of whose planes only `readable` pixels from here on exist.
 struct MapSource {
-  Strided source, tail;
-  int before;  // vectors that are read from the map; the others, from the copy in `tail`
+  PixelTiles pixels, before, behind;
+  Strided source, copy;  // what is read from the map, and from a copy
 
   // What is read several times, or would be read behind the map, is copied first. `copies` holds `depth` planes of
-  // `vectors` vectors.
-  MapSource(const float* map, ptrdiff_t stride, ptrdiff_t readable, int depth, int vectors, bool several_times,
+  // `count` pixels and a block.
+  MapSource(const float* map, ptrdiff_t stride, ptrdiff_t readable, int depth, int count, bool several_times,
             const Planes& copies)
-      : source{map, stride}, tail{copies.data, copies.stride}, before(vectors) {
-    const int blocks = divide_up(vectors, kTileVectors);
+      : pixels(count), before(0), behind(0), source{map, stride}, copy{copies.data, copies.stride} {
+    int kept = pixels.reach();
     if (several_times)
-      before = 0;
-    else if (static_cast<ptrdiff_t>(vectors) * kLanes > readable)
-      before = vectors * (blocks - 1) / blocks;
-    const ptrdiff_t pixel = static_cast<ptrdiff_t>(before) * kLanes;
-    const ptrdiff_t count = (static_cast<ptrdiff_t>(vectors) * kLanes < readable ? vectors * kLanes : readable) - pixel;
-    if (before < vectors)
+      kept = 0;
+    else if (kept > readable)
+      kept = pixels.begin(pixels.blocks - 1) * kLanes;
+    if (kept < pixels.reach()) {
+      before = PixelTiles(kept), behind = PixelTiles(count - kept);
+      const ptrdiff_t needed = pixels.reach() < readable ? pixels.reach() : readable;
       for (int k = 0; k < depth; ++k)
-        __builtin_memcpy(copies.plane(k), map + k * stride + pixel, sizeof(float) * count);
+        __builtin_memcpy(copies.plane(k), map + k * stride + kept, sizeof(float) * (needed - kept));
+    } else {
+      before = pixels;
+    }
   }
 
-  void multiply(int rows, int depth, int vectors, const float* packed, const Epilogue& epilogue, float* target,
+  void multiply(int rows, int depth, const float* packed, const Epilogue& epilogue, float* target,
                 ptrdiff_t target_stride) const {
     product(rows, depth, before, packed, source, epilogue, target, target_stride);
-    product(rows, depth, vectors - before, packed, tail, epilogue, target + static_cast<ptrdiff_t>(before) * kLanes,
-            target_stride);
+    if (behind.blocks)
+      product(rows, depth, behind, packed, copy, epilogue, target + static_cast<ptrdiff_t>(before.vectors) * kLanes,
+              target_stride);
   }
 };
