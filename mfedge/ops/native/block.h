@@ -44,7 +44,6 @@ struct Mobile {
   void run(const float* map, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b, Consume consume) const {
     const StripPlan& plan = b.plan;
     const ptrdiff_t pixels = static_cast<ptrdiff_t>(plan.height) * plan.width;
-    const EdgeMasks edges(plan.width);
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
       const MapSource source(map + strip.first_pixel(), pixels, pixels - strip.first_pixel(), in, strip.pixels(),
@@ -66,7 +65,7 @@ struct Mobile {
           pad(strip, plane);
           depthwise_channels<1>({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
                                  depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
-                                 b.convolved.plane(i), 0, edges});
+                                 b.convolved.plane(i), 0});
           keep(strip, plane);
         }
         project.add(e, count, b.convolved, out_pixels, residual.map, residual.stride, b.result);

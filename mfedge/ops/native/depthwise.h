@@ -17,19 +17,6 @@ struct Slopes {
   }
 };
 
-// Rows shorter than a vector follow one another in it. Which of its lanes have no left or no right neighbour depends on
-// the column it starts in.
-struct EdgeMasks {
-  lane_mask left[kLanes], right[kLanes];
-  explicit EdgeMasks(int width) {
-    if (width >= kLanes) return;
-    for (int x = 0; x < width; ++x) {
-      left[x] = all_but_every(width, (width - x) % width);
-      right[x] = all_but_every(width, width - 1 - x);
-    }
-  }
-};
-
 struct DepthwiseCall {
   const float* plane;  // the row above the first output row
   ptrdiff_t pitch;     // of the plane's rows
@@ -39,7 +26,6 @@ struct DepthwiseCall {
   Slopes slopes;
   float* out;  // dense rows; up to a vector is written behind the last
   ptrdiff_t out_stride;  // from output channel to output channel
-  const EdgeMasks& edges;  // of this width, for stride 1
 };
 
 template <int N, int R>
@@ -89,6 +75,8 @@ MFEDGE_INLINE void depthwise_vector(const DepthwiseCall& call, int row, int x) {
 template <int N, int R>
 static void depthwise_rows(const DepthwiseCall& call, int row) {
   for (int start = 0; start < call.width; start += kLanes) {
+    // The last vector is moved back onto the row. In a row shorter than a vector it spills into the next, which is
+    // written after it.
     const int x = call.width >= kLanes ? at_most(start, call.width - kLanes) : 0;
     if (x == 0 || x + kLanes >= call.width)
       depthwise_vector<N, R, true>(call, row, x);
@@ -97,30 +85,8 @@ static void depthwise_rows(const DepthwiseCall& call, int row) {
   }
 }
 
-// Rows shorter than a vector, one behind the other without a gap: pitch == width.
-template <int N>
-static void depthwise_short_rows(const DepthwiseCall& call) {
-  const int pixels = call.rows * call.width;
-  for (int start = 0, x = 0; start < pixels; start += kLanes, x = (x + kLanes) % call.width) {
-    vec sum[N][1];
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) sum[n][0] = splat(call.bias[n]);
-#pragma GCC unroll 3
-    for (int y = 0; y < 3; ++y) {
-      const float* p = call.plane + y * call.pitch + start;
-      const vec taps[3] = {masked(load(p - 1), call.edges.left[x]), load(p), masked(load(p + 1), call.edges.right[x])};
-#pragma GCC unroll 8
-      for (int n = 0; n < N; ++n)
-#pragma GCC unroll 3
-        for (int t = 0; t < 3; ++t) sum[n][0] += taps[t] * call.weights[n * kTaps + y * 3 + t];
-    }
-    store_channels<N, 1>(call, 0, start, sum);
-  }
-}
-
 template <int N>
 static void depthwise_channels(const DepthwiseCall& call) {
-  if (2 * call.width <= kLanes) return depthwise_short_rows<N>(call);
   constexpr int R = N == 1 ? 4 : N <= 4 ? 2 : 1;
   int row = 0;
   for (; row + R <= call.rows; row += R) depthwise_rows<N, R>(call, row);

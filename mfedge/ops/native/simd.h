@@ -50,14 +50,9 @@ MFEDGE_INLINE vec minimum(vec a, vec b) {
   return reinterpret_cast<vec>(vminq_f32(reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 #endif
 }
-// All lanes but one; a lane outside the vector leaves all. And all but every `step`-th, from `lane` (at least 0) on.
+// All lanes but one; a lane outside the vector leaves all.
 #if defined(__AVX512F__)
 typedef __mmask16 lane_mask;
-MFEDGE_INLINE lane_mask all_but_every(int step, int lane) {
-  unsigned lanes = 0;
-  for (; lane < kLanes; lane += step) lanes |= 1u << lane;
-  return static_cast<lane_mask>(~lanes);
-}
 MFEDGE_INLINE lane_mask all_but(int lane) {
   return static_cast<lane_mask>(static_cast<unsigned>(lane) < kLanes ? ~(1u << lane) : ~0u);
 }
@@ -66,11 +61,6 @@ MFEDGE_INLINE vec masked(vec v, lane_mask mask) {
 }
 #else
 typedef ivec lane_mask;
-MFEDGE_INLINE lane_mask all_but_every(int step, int lane) {
-  ivec lanes = ~ivec{};
-  for (; lane < kLanes; lane += step) lanes[lane] = 0;
-  return lanes;
-}
 MFEDGE_INLINE lane_mask all_but(int lane) {
   ivec index;
 #pragma GCC unroll 16
@@ -176,7 +166,7 @@ MFEDGE_INLINE float max_lanes(vec v) {
 #if defined(__GNUC__) && !defined(__clang__)
 template <int W>
 MFEDGE_INLINE vec fold(vec a, vec b) {
-  ivec low;
+  ivec low = {};
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
     const int within = i % (2 * W), group = i - within;

@@ -87,8 +87,8 @@ struct Projection {
   }
 
   // Adds channels [first, first + count) of the input, which are in `source`, to the target.
-  void add(int first, int count, const Planes& source, const PixelTiles& pixels, const float* residual, ptrdiff_t residual_stride,
-           const Planes& target) const {
+  void add(int first, int count, const Planes& source, const PixelTiles& pixels, const float* residual,
+           ptrdiff_t residual_stride, const Planes& target) const {
     Epilogue epilogue;
     if (first == 0) {
       epilogue.bias = bias;
@@ -122,14 +122,13 @@ struct Bottleneck {
   void run(const float* source, ptrdiff_t step, ptrdiff_t pitch, const ptrdiff_t* offsets, int rows, int width,
            const Slopes& slopes, const float* residual, ptrdiff_t residual_stride, const Planes& expanded,
            const Planes& target) const {
-    const EdgeMasks edges(width);
     for (int first = 0; first < in; first += chunk) {
       const int count = at_most(chunk, in - first);
       for (int i = 0; i < count; ++i) {
         const int channel = (first + i) * multiplier;
         depthwise(multiplier,
                   {source + (first + i) * step, pitch, rows, width, weights + static_cast<ptrdiff_t>(channel) * kTaps,
-                   bias + channel, slopes.from(channel), expanded.plane(i * multiplier), expanded.stride, edges},
+                   bias + channel, slopes.from(channel), expanded.plane(i * multiplier), expanded.stride},
                   offsets);
       }
       project.add(first * multiplier, count * multiplier, expanded, PixelTiles(rows * width), residual,
