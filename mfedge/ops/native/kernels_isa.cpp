@@ -86,23 +86,23 @@ size_t run_mobile_to_former(Arena& arena, const mfedge_config& config, int chann
   return arena.bytes();
 }
 
-// features (C, pixels), key and value (M, C) -> (C, pixels), a strip of pixels at a time.
+// features (C, pixels), key and value (M, C) -> (C, pixels): whole blocks where they are, the rest from a copy.
 size_t run_former_to_mobile(Arena& arena, const mfedge_config& config, int channels, int pixels, int tokens,
                             const float* features, const float* key, const float* value, float* out) {
-  const int part = at_most(pixels, at_least(kBlock, kStripBytes / (4 * channels) / kBlock * kBlock));
+  const int whole = pixels / kBlock * kBlock, rest = pixels - whole;
   float* columns = arena.floats(static_cast<size_t>(tokens) * channels);
   float* value_columns = arena.floats(static_cast<size_t>(tokens) * channels);
-  const Planes strip = take_planes(arena, channels, 0, part, kBlock);
+  const Planes last = take_planes(arena, channels, 0, kBlock, 0);
   if (arena.measuring()) return arena.bytes();
   transpose_rows(key, channels, tokens, channels, kLog2E * config.scale, columns);
   transpose_rows(value, channels, tokens, channels, 1.f, value_columns);
-  for (int start = 0; start < pixels; start += part) {
-    const int count = at_most(part, pixels - start);
-    for (int c = 0; c < channels; ++c)
-      __builtin_memcpy(strip.plane(c), features + static_cast<ptrdiff_t>(c) * pixels + start, sizeof(float) * count);
-    scatter(tokens, {channels, config.heads, count, strip.data, strip.stride, nullptr, 0, out + start, pixels, columns,
-                     value_columns});
-  }
+  for (int c = 0; c < channels; ++c)
+    __builtin_memcpy(last.plane(c), features + static_cast<ptrdiff_t>(c) * pixels + whole, sizeof(float) * rest);
+  ScatterCall call = {channels, config.heads, whole, const_cast<float*>(features), pixels, nullptr, 0, out, pixels,
+                      columns, value_columns};  // without a residual the features are not written
+  scatter(tokens, call);
+  call.pixels = rest, call.strip = last.data, call.strip_stride = last.stride, call.out = out + whole;
+  scatter(tokens, call);
   return arena.bytes();
 }
 
