@@ -4,7 +4,7 @@
 
 The baseline is an artifact of Mobile-Former-214M; a candidate is the same file (an A/A gate), or the same
 file with extra passes over its input image, as many as make it 3, 5 or 10 % slower. How much slower it really is,
-is measured first, over many rounds. `--loaded` keeps every other core busy meanwhile.
+is measured first, over many fresh processes. `--loaded` keeps every other core busy meanwhile.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from msgspec import Struct
 from onnx import TensorProto, helper
 
 from mfedge.bench import cases, environment, store
-from mfedge.bench.gate import Exit, Settings
+from mfedge.bench.gate import Exit, Report, Settings
 from mfedge.bench.gate_run import Gate, GateError
 from mfedge.bench.schema import Protocol
 from mfedge.bench.sizes import Size
@@ -37,7 +37,7 @@ SCHEMA = "mfedge.evidence/1"
 SIZE = Size(224, 224)
 SLOWDOWNS = (0.03, 0.05, 0.10)
 CALIBRATION_PASSES = 120
-CALIBRATION_ROUNDS = 60
+CALIBRATION_PROCESSES = 12
 
 
 class Trial(Struct, frozen=True):
@@ -54,7 +54,7 @@ class Series(Struct, frozen=True):
 
     aim: float  # slowdown aimed at; 0 is A/A
     passes: int  # extra passes over the image
-    true_ratio: float  # candidate / baseline, measured over many rounds beforehand
+    true_ratio: float  # candidate / baseline, measured over many processes beforehand
     loaded: bool  # whether the other cores were kept busy
     trials: tuple[Trial, ...]
 
@@ -92,39 +92,33 @@ def slowed(model: Path, passes: int, folder: Path) -> Path:
     return path
 
 
-def true_ratio(baseline: Path, candidate: Path, cpu: int, rounds: int = CALIBRATION_ROUNDS) -> float:
-    """Median over rounds of candidate / baseline, both in this process, taking turns."""
-    from mfedge import runtimes
+def true_ratio(baseline: Path, candidate: Path, cpu: int) -> float:
+    """Candidate / baseline over CALIBRATION_PROCESSES fresh processes of both.
 
-    images = np.random.default_rng(0).standard_normal((1, 3, SIZE.height, SIZE.width)).astype(np.float32)
-    sessions = [runtimes.load(path) for path in (baseline, candidate)]
-    inputs = [session.prepare(images) for session in sessions]
-    ratios = []
-    for index in range(rounds + 5):
-        seconds = [0.0, 0.0]
-        for side in (0, 1, 1, 0):
-            start = time.perf_counter()
-            for _ in range(5):
-                sessions[side].invoke(inputs[side])
-            seconds[side] += time.perf_counter() - start
-        if index >= 5:
-            ratios.append(seconds[1] / seconds[0])
-    return plain.median(ratios)
+    Not of two sessions in one process: there the one loaded first is several percent faster.
+    """
+    settings = Settings(cpu=cpu, seed=1000, looks=1, processes=CALIBRATION_PROCESSES, budget_seconds=600)
+    ratio = _gate(baseline, candidate, settings).cases[0].ratio
+    return ratio.estimate
 
 
 def trial(baseline: Path, candidate: Path, seed: int, cpu: int) -> Trial:
     """One gate as `mfedge gate` runs it, in onnxruntime at 224."""
-    settings = Settings(cpu=cpu, seed=seed)
-    pairs = [tuple(_case(path, side) for path, side in ((baseline, "baseline"), (candidate, "candidate")))]
     start = time.monotonic()
     try:
-        protocol = Protocol(cpu=cpu, warmup_seconds=1.5, samples_per_visit=3, seed=seed)
-        report = Gate(pairs, settings, protocol=protocol).run({}, "baseline", "candidate")  # type: ignore[arg-type]
+        report = _gate(baseline, candidate, Settings(cpu=cpu, seed=seed))
     except GateError as error:
         return Trial(error.exit_code, None, None, time.monotonic() - start)
     line = report.cases[0] if report.cases else None
     ratio, smallest = (line.ratio.estimate, line.smallest_effect) if line else (None, None)
     return Trial(report.exit_code, ratio, smallest, time.monotonic() - start)
+
+
+def _gate(baseline: Path, candidate: Path, settings: Settings) -> Report:
+    protocol = Protocol(cpu=settings.cpu, warmup_seconds=1.5, samples_per_visit=3, seed=settings.seed)
+    return Gate([(_case(baseline, "baseline"), _case(candidate, "candidate"))], settings, protocol=protocol).run(
+        {}, "baseline", "candidate"
+    )
 
 
 def _case(path: Path, name: str) -> cases.Case:
@@ -172,10 +166,6 @@ def main(arguments: list[str]) -> None:
     model = cases.find(cases.export("mobile-former-214m", "onnxruntime"), "onnxruntime")
     assert model is not None
     with tempfile.TemporaryDirectory() as folder, load(options.loaded, cpu):
-        import os
-
-        everywhere = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {cpu})
         calibration = slowed(model, CALIBRATION_PASSES, Path(folder))
         a_pass = (true_ratio(model, calibration, cpu) - 1) / CALIBRATION_PASSES
         plans = [(0.0, 0, model, 1.0)] if options.gates else []
@@ -183,7 +173,6 @@ def main(arguments: list[str]) -> None:
             passes = max(1, round(aim / a_pass))
             candidate = slowed(model, passes, Path(folder))
             plans.append((aim, passes, candidate, true_ratio(model, candidate, cpu)))
-        os.sched_setaffinity(0, everywhere)
         finished: list[Series] = []
         for aim, passes, candidate, ratio in plans:
             trials: list[Trial] = []

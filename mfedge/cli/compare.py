@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,12 +39,17 @@ def compare(
         from rich.table import Table
 
         unit = "ratio" if ratios_only else "ms"
-        table = Table("size px", "runtime", "model", f"old {unit}", f"new {unit}", "change", "", box=box.SIMPLE_HEAD)
+        models = sorted({line.model for line in lines})
+        title = models[0] if len(models) == 1 else None
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+        for name in ("px", "runtime", *(() if title else ("model",)), f"old {unit}", f"new {unit}", "change", ""):
+            table.add_column(name, no_wrap=True)
         for line in lines:
-            old_new = [f"{v.estimate:.2f} ({v.low:.2f} – {v.high:.2f})" if ratios_only else milliseconds(v.estimate)
+            old_new = [f"{v.estimate:.2f} ({v.low:.2f}–{v.high:.2f})" if ratios_only else milliseconds(v.estimate)
                        for v in (line.old, line.new)]  # fmt: skip
-            table.add_row(str(line.size), line.runtime, line.model, *old_new, f"{line.change - 1:+.1%}", line.verdict)
-        Console().print(table)
+            model = () if title else (line.model,)
+            table.add_row(str(line.size), line.runtime, *model, *old_new, f"{line.change - 1:+.1%}", line.verdict)
+        Console(width=None if sys.stdout.isatty() else 120).print(table)
         agree = sum(line.verdict == "agree" for line in lines)
         print(f"{agree} of {len(lines)} agree within their stated intervals")
     raise typer.Exit(int(any(line.verdict == "slower" for line in lines)))
