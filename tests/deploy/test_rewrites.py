@@ -29,6 +29,12 @@ Rewrite = Callable[[fx.GraphModule], None]
 IMAGES = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.fixture(autouse=True)
+def plain_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rewrite is algebra, proven on the plain twins of the operators; tests/native/ holds the kernels against them."""
+    monkeypatch.setenv("MFEDGE_NATIVE", "0")
+
+
 @pytest.fixture(scope="module")
 def net() -> nn.Module:
     return network("26m")
