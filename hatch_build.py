@@ -23,6 +23,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = "mfedge/ops/native"
 LIBRARIES = f"{SOURCES}/lib"
+SUITES = "mfedge/_data/benchmarks"  # in the wheel, where mfedge/resources.py looks
 NOT_BUILT = "not_built.txt"  # as mfedge/cli/doctor.py reads it
 COMPILERS = ("c++", "g++", "clang++")  # where CMake looks, if CXX names none
 MINUTES = 15  # a build takes half a minute of one core; a hanging compiler must not hang the installation
@@ -32,7 +33,7 @@ class NotBuilt(Exception):
     """Why there are no native kernels, in one line."""
 
 
-class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]
+class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]  # of a config it does not use
     """The hook; hatchling finds it by its base class."""
 
     _folder: tempfile.TemporaryDirectory[str] | None = None
@@ -67,8 +68,10 @@ class NativeKernels(BuildHookInterface):  # type: ignore[type-arg]
             build_data["tag"] = f"py3-none-{platform_tag()}"
         if version == "editable":
             replace(Path(self.root) / LIBRARIES, libraries)
-        else:
-            build_data["force_include"].update({str(path): f"{LIBRARIES}/{path.name}" for path in libraries})
+            return
+        suites = (Path(self.root) / "benchmarks").glob("*.toml")  # and not the results beside them
+        included = {**dict.fromkeys(libraries, LIBRARIES), **dict.fromkeys(suites, SUITES)}
+        build_data["force_include"].update({str(path): f"{folder}/{path.name}" for path, folder in included.items()})
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """The wheel is written: its libraries can go."""

@@ -56,14 +56,10 @@ class Display:
         head = Text(_where(progress), style="bold")
         head.append(f"  round {progress.round}, at most {left} left", "dim")
         table = Table(box=None, pad_edge=False)
-        for name, justify in (
-            ("runtime", "left"),
-            ("model", "left"),
-            ("ms", "right"),
-            ("ratio", "right"),
-            ("±", "right"),
-        ):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for name in ("runtime", "model"):
+            table.add_column(name)
+        for name in ("ms", "ratio", "±"):
+            table.add_column(name, justify="right")
         for case in progress.cases:
             reference = next((c for c in progress.cases if self._is_reference(c, case)), None)
             table.add_row(case.runtime, case.model, *_so_far(case, reference))

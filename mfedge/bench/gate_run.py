@@ -89,8 +89,9 @@ class Gate:
     def log_ratios(self, key: CaseKey) -> tuple[Groups, Groups]:
         """log(candidate / baseline) and log(control / baseline) of every round, grouped by process."""
         sides = {side: _rounds(visits) for side, visits in self._visits[key].items()}
-        return tuple(  # type: ignore[return-value]
-            statistics.log_ratios(sides[side], sides["baseline"]) for side in ("candidate", "control")
+        return (
+            statistics.log_ratios(sides["candidate"], sides["baseline"]),
+            statistics.log_ratios(sides["control"], sides["baseline"]),
         )
 
     def _time_for_a_look(self, start: float, looks: int) -> bool:

@@ -100,27 +100,21 @@ def median(groups: Sequence[Sequence[float]]) -> float:
 
 def centre(groups: Sequence[Sequence[float]]) -> float:
     """The mean of the processes' medians: the median, if there is one process."""
-    return float(np.mean([np.median(group) for group in groups if len(group)]))
-
-
-def student(groups: Sequence[Sequence[float]], level: float = LEVEL) -> tuple[float, float]:
-    """Student's t interval around `centre`, each process's median one observation; two processes at least."""
-    medians = [float(np.median(group)) for group in groups if len(group)]
-    reach = float(stats.t.ppf((1 + level) / 2, len(medians) - 1)) * _standard_error(medians)
-    return centre(groups) - reach, centre(groups) + reach
+    return float(np.mean(_medians(groups)))
 
 
 def distribution(groups: Sequence[Sequence[float]], seed: int = SEED) -> Floats:
     """Where the centre may be, RESAMPLES draws: Student's t of several processes, the bootstrap of one's rounds."""
-    if sum(len(group) > 0 for group in groups) < 2:
+    medians = _medians(groups)
+    if len(medians) < 2:
         return resampled_medians(groups, seed=seed)
-    medians = [float(np.median(group)) for group in groups if len(group)]
     draws = np.random.default_rng(seed).standard_t(len(medians) - 1, RESAMPLES)
-    return np.asarray(np.mean(medians) + draws * _standard_error(medians), dtype=np.float64)
+    return np.asarray(np.mean(medians) + draws * stats.sem(medians), dtype=np.float64)
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+def _medians(groups: Sequence[Sequence[float]]) -> list[float]:
+    """Of every process that measured anything."""
+    return [float(np.median(group)) for group in groups if len(group)]
 
 
 def interval(groups: Sequence[Sequence[float]], level: float = LEVEL, seed: int = SEED) -> Interval | None:
@@ -132,9 +126,12 @@ def interval(groups: Sequence[Sequence[float]], level: float = LEVEL, seed: int 
     rounds = sum(len(group) for group in groups)
     if rounds < FEWEST_ROUNDS:
         return None
-    if sum(len(group) > 0 for group in groups) < 2:
+    medians = _medians(groups)
+    if len(medians) < 2:
         return bootstrap(groups, level, seed)
-    return Interval(centre(groups), *student(groups, level), level, rounds)
+    middle = float(np.mean(medians))
+    reach = float(stats.t.ppf((1 + level) / 2, len(medians) - 1) * stats.sem(medians))
+    return Interval(middle, middle - reach, middle + reach, level, rounds)
 
 
 def bootstrap(groups: Sequence[Sequence[float]], level: float = LEVEL, seed: int = SEED) -> Interval | None:

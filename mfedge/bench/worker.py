@@ -179,7 +179,7 @@ def main(arguments: list[str]) -> None:
             importlib.import_module(LIBRARIES.get(runtime, "numpy"))
         module, _, function = loader.partition(":")
         bench = Bench(getattr(importlib.import_module(module), function))
-    except Exception as error:
+    except Exception as error:  # a broken library is this case's result too
         send(messages.Failed(f"{type(error).__name__}: {error}".splitlines()[0], 4))
         return
     gc.collect()

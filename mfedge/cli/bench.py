@@ -68,7 +68,7 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
     from mfedge.bench import report, store, tables
     from mfedge.bench.display import Display
     from mfedge.bench.rounds import INTERRUPTED, Run
-    from mfedge.bench.schema import encode
+    from mfedge.bench.schema import Result, encode
     from mfedge.bench.suite import Suite, choose_reference
     from mfedge.bench.summary import summarise
     from mfedge.errors import StorageError
@@ -89,9 +89,9 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
         cases = resolving.resolve(suite.models, suite.runtimes, sizes, export)
     reference = choose_reference(suite.reference, list(dict.fromkeys(case.model for case in cases)))
 
-    def checkpoint(result: object) -> None:
+    def checkpoint(result: Result) -> None:
         try:
-            store.write(path, encode(result))  # type: ignore[arg-type]
+            store.write(path, encode(result))
         except StorageError as error:
             display.note(f"{error}; it will be tried again at the end")
 

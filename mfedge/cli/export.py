@@ -38,7 +38,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", help="The folder the artifact folders go into.")] = Path(
         "artifacts"
     ),
-    overrides: Set = [],  # noqa: B006
+    overrides: Set = [],  # noqa: B006  # typer reads the default and never changes it
     json: Json = False,
 ) -> None:
     """Export a network to ONNX, OpenVINO IR or TFLite, each file proven equal to PyTorch before it exists."""

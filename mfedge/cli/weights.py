@@ -73,7 +73,13 @@ def write_safetensors(state: dict[str, Tensor], destination: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(destination)
-    except (SafetensorError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # its ways to refuse one
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{destination}: a tensor that safetensors cannot hold ({first})") from None
     except OSError as error:

@@ -1,17 +1,14 @@
-"""Native operators in OpenVINO: files of whole blocks, each operator alone, errors in one line, many threads."""
+"""Files of native operators in OpenVINO: whole networks, other ways to read them, what does not fit, the apps."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
 
@@ -19,58 +16,34 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from openvino import opset13
 from openvino.passes import ConvertFP32ToFP16, Manager
 from PIL import Image
 
-from mfedge import native, ops, runtimes
+from mfedge import native, runtimes
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.exporters import onnx as to_onnx
 from mfedge.exporters.export import Request, export
 from mfedge.exporters.openvino import write
-from mfedge.exporters.openvino_native import factory
 from mfedge.exporters.operators import count_operators
-from mfedge.ops import layout
-from mfedge.ops.layout import Config, Kind
+from mfedge.ops.layout import Config
 from mfedge.runtimes.openvino import BUILT_FOR, extension
 from mfedge.runtimes.torch_eager import TorchSession
 from mfedge.spec import Spec
 from tests.conftest import network
+from tests.exporters.openvino_common import FLOAT32, Array, assert_close, core, random
 
 pytestmark = pytest.mark.skipif(native.find("openvino") is None, reason="native kernels are not built")
 
-Array = np.ndarray[Any, Any]
 VARIANTS = pytest.mark.parametrize("variant", ["26m", "52m", "214m"])
 PRECISIONS = pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("fp16", 2e-2)])
-STEM = Config(in_channels=12, expand=24, out_channels=20, stride=2)
-SAME = Config(in_channels=12, expand=24, out_channels=12, stride=1)
-BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=2, former_heads=4, ffn=40, hyper=6)
-DOWN = Config(12, 24, 20, 60, 2, tokens=3, token_dim=16, heads=2, former_heads=2, hyper=4)
-HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, heads=2, hidden=50, classes=7)
 SAMPLES = Path(__file__).parents[2] / "export" / "samples" / "openvino"
-FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-
-
-def random(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(np.float32)
 
 
 def write_native(variant: str, path: Path, size: tuple[int, int] | None, precision: str = "fp32") -> torch.nn.Module:
     net = network(variant)
     write(trace(deploy(net, kernels="native"), *(size or (224, 256)), dynamic=size is None), path, precision)
     return net
-
-
-def assert_close(found: Array, expected: Array, bound: float = 1e-4) -> None:
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= bound * np.abs(expected).max()
-
-
-def core() -> Any:
-    found = ov.Core()
-    found.add_extension(str(extension()))
-    return found
 
 
 # Files of whole networks.
@@ -215,219 +188,7 @@ def test_a_cached_model_is_the_model(tmp_path: Path) -> None:
         assert_close(compiled(images)[0], TorchSession(net).run(images), 2e-2)
 
 
-# One operator in a model of its own.
-
-
-def one_operator(
-    name: str, inputs: Mapping[str, Any], constants: Mapping[str, Array], attributes: Mapping[str, Any]
-) -> ov.Model:
-    """`inputs` are shapes, or arrays that have them."""
-    shapes = {key: ov.PartialShape(list(getattr(value, "shape", value))) for key, value in inputs.items()}
-    parameters = [opset13.parameter(shape, np.float32, name=key) for key, shape in shapes.items()]
-    weights = [opset13.constant(array, name=key) for key, array in constants.items()]
-    node = factory(extension()).create(name, [*parameters, *weights], dict(attributes))
-    return ov.Model(node.outputs(), parameters, "one")
-
-
-def run_one(model: ov.Model, inputs: Mapping[str, Array]) -> list[Array]:
-    request = ov.Core().compile_model(model, "CPU", FLOAT32).create_infer_request()
-    request.start_async(list(inputs.values()))  # infer() loses errors: see the runtime
-    request.wait()
-    return [np.array(tensor.data) for tensor in request.output_tensors]
-
-
-def vectors(kind: Kind, config: Config, seed: int = 1) -> dict[str, Array]:
-    """Random weights of a moderate size, those that the kind has."""
-    sizes = {
-        "weights": layout.count(layout.vectors(kind, config)),
-        "matrices": layout.count(layout.matrices(kind, config)),
-    }
-    return {name: 0.3 * random(size, seed=seed) for name, size in sizes.items() if size}
-
-
-def whole_inputs(kind: Kind, config: Config, batch: int = 2, token_batch: int = 1) -> dict[str, Array]:
-    if kind is Kind.STEM:
-        return {"images": random(batch, 3, 37, 22)}
-    tokens = random(token_batch, config.tokens, config.token_dim)
-    return {"features": random(batch, config.in_channels, 11, 14), "tokens": tokens}
-
-
-def expected(twin: Callable[..., Any], *arguments: Any) -> list[Array]:
-    tensors = [torch.from_numpy(value).float() if isinstance(value, np.ndarray) else value for value in arguments]
-    found = twin(*tensors)
-    return [tensor.numpy() for tensor in (found if isinstance(found, tuple) else (found,))]
-
-
-def opened(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Of a map the batch, height and width open, of others the batch."""
-    return (-1, shape[1], -1, -1) if len(shape) == 4 else (-1, *shape[1:])
-
-
-DYNAMIC = pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
-WHOLE = pytest.mark.parametrize(
-    ("name", "kind", "config", "twin"),
-    [
-        ("Stem", Kind.STEM, STEM, ops.stem_reference),
-        ("Stem", Kind.STEM, SAME, ops.stem_reference),
-        ("Block", Kind.BLOCK, BLOCK, ops.block_reference),
-        ("Block", Kind.BLOCK, DOWN, ops.block_reference),
-        ("Head", Kind.HEAD, HEAD, ops.head_reference),
-    ],
-    ids=["stem", "same", "block", "down", "head"],
-)
-
-
-@WHOLE
-@DYNAMIC
-@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
-@pytest.mark.parametrize("token_batch", [1, 2])
-def test_a_whole_operator_is_its_twin(
-    name: str, kind: Kind, config: Config, twin: Callable[..., Any], dynamic: bool, half: bool, token_batch: int
-) -> None:
-    inputs, constants = whole_inputs(kind, config, token_batch=token_batch), vectors(kind, config)
-    if half and "matrices" in constants:
-        constants["matrices"] = constants["matrices"].astype(np.float16)
-    shapes = {key: opened(array.shape) if dynamic else array.shape for key, array in inputs.items()}
-    model = one_operator(name, shapes, constants, config._asdict())
-    wanted = expected(twin, *inputs.values(), *constants.values(), config)
-    for output, array in zip(model.outputs, wanted, strict=True):
-        assert output.partial_shape.compatible(ov.PartialShape(list(array.shape)))
-        assert output.partial_shape.is_static is not dynamic
-    for found, array in zip(run_one(model, inputs), wanted, strict=True):
-        assert_close(found, array)
-
-
-@DYNAMIC
-@pytest.mark.parametrize("token_batch", [1, 2])
-@pytest.mark.parametrize("name", ["MobileToFormer", "FormerToMobile"])
-def test_an_attention_is_its_twin(name: str, token_batch: int, dynamic: bool) -> None:
-    inputs = {
-        "features": random(2, 12, 9, 7),
-        "key": random(token_batch, 5, 12),
-        "value": random(token_batch, 5, 12, seed=2),
-    }
-    twin: Callable[..., torch.Tensor] = ops.former_to_mobile_reference
-    if name == "MobileToFormer":
-        del inputs["value"]
-        twin = ops.mobile_to_former_reference
-    shapes = {key: (-1,) * array.ndim if dynamic else array.shape for key, array in inputs.items()}
-    (found,) = run_one(one_operator(name, shapes, {}, {"heads": 4, "scale": 12**-0.5}), inputs)
-    assert_close(found, *expected(twin, *inputs.values(), 4, 12**-0.5))
-
-
-@DYNAMIC
-@pytest.mark.parametrize("slopes", [(2, 12), (1, 12), (2, 12, 9, 7)], ids=str)
-def test_dynamic_relu_is_its_twin(slopes: tuple[int, ...], dynamic: bool) -> None:
-    inputs = {"features": random(2, 12, 9, 7), "slope1": random(*slopes), "slope2": random(*slopes, seed=2)}
-    shapes = {key: opened(array.shape) if dynamic else array.shape for key, array in inputs.items()}
-    (found,) = run_one(one_operator("DynamicRelu", shapes, {}, {}), inputs)
-    assert_close(found, *expected(ops.dynamic_relu_reference, *inputs.values()))
-
-
-def test_attributes_survive_a_file(tmp_path: Path) -> None:
-    """The scale to its last bit, which text could lose."""
-    scale = float(np.float32(1 / 3))
-    model = one_operator(
-        "MobileToFormer", {"features": (1, 12, 5, 3), "query": (1, 2, 12)}, {}, {"heads": 3, "scale": scale}
-    )
-    ov.save_model(model, tmp_path / "one.xml", compress_to_fp16=False)
-    (node,) = [
-        node for node in core().read_model(tmp_path / "one.xml").get_ops() if node.get_type_name() == "MobileToFormer"
-    ]
-    assert node.get_attributes() == {"heads": 3, "scale": scale}
-
-
-def test_unknown_ranks_are_found_out_at_the_first_run() -> None:
-    inputs, constants = whole_inputs(Kind.BLOCK, DOWN), vectors(Kind.BLOCK, DOWN)
-    model = one_operator("Block", {key: (-1,) * array.ndim for key, array in inputs.items()}, constants, DOWN._asdict())
-    assert model.output(0).partial_shape == ov.PartialShape([-1, 20, -1, -1])
-    wanted = expected(ops.block_reference, *inputs.values(), *constants.values(), DOWN)
-    for found, array in zip(run_one(model, inputs), wanted, strict=True):
-        assert_close(found, array)
-
-
-def test_interval_sizes_are_halved() -> None:
-    images = ov.PartialShape([1, 3, ov.Dimension(32, 65), ov.Dimension(33, -1)])
-    weights = opset13.constant(vectors(Kind.STEM, SAME)["weights"])
-    parameter = opset13.parameter(images, np.float32)
-    node = factory(extension()).create("Stem", [parameter, weights], SAME._asdict())
-    assert node.output(0).partial_shape == ov.PartialShape([1, 12, ov.Dimension(16, 33), ov.Dimension(17, -1)])
-
-
-def test_other_weights_are_another_operator() -> None:
-    """A node that has run keeps nothing of weights that it no longer has."""
-    inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
-    model = one_operator("Block", inputs, constants, BLOCK._asdict())
-    run_one(model, inputs)
-    other = vectors(Kind.BLOCK, BLOCK, seed=7)
-    (node,) = [node for node in model.get_ops() if node.get_type_name() == "Block"]
-    for port, array in ((2, other["weights"]), (3, other["matrices"])):
-        node.input(port).replace_source_output(opset13.constant(array).output(0))
-    model.validate_nodes_and_infer_types()
-    wanted = expected(ops.block_reference, *inputs.values(), *other.values(), BLOCK)
-    for found, array in zip(run_one(model, inputs), wanted, strict=True):
-        assert_close(found, array)
-
-
-# What is wrong is said in one line.
-
-
-def refused(message: str, build: Callable[[], Any]) -> None:
-    with pytest.raises(RuntimeError) as caught:
-        build()
-    assert re.search(message, str(caught.value)), str(caught.value)
-    assert len([line for line in str(caught.value).splitlines() if "mfedge." in line]) == 1
-
-
-@WHOLE
-@pytest.mark.parametrize("change", [-1, 1])
-def test_a_wrong_count_of_weights_is_refused(name: str, kind: Kind, config: Config, twin: Any, change: int) -> None:
-    inputs = whole_inputs(kind, config)
-    for which, array in vectors(kind, config).items():
-        constants = {**vectors(kind, config), which: random(array.size + change)}
-        message = rf"^mfedge\.{name} '.*': {which}: expected {array.size} values, found shape \[{array.size + change}\]"
-        refused(message, lambda: one_operator(name, inputs, constants, config._asdict()))  # noqa: B023
-
-
-@pytest.mark.parametrize(
-    ("features", "tokens", "message"),
-    [
-        ((2, 13, 11, 14), (1, 5, 24), r"features: expected \(B, 12, H, W\), found \[2,13,11,14\]"),
-        ((2, 12, 11), (1, 5, 24), r"features: expected \(B, 12, H, W\), found \[2,12,11\]"),
-        ((2, 12, 11, 14), (1, 6, 24), r"tokens: expected \(B or 1, 5, 24\), found \[1,6,24\]"),
-        ((2, 12, 11, 14), (3, 5, 24), r"tokens: expected \(B or 1, 5, 24\), found \[3,5,24\]"),
-        ((2, 12, 11, 14), (5, 24), r"tokens: expected \(B or 1, 5, 24\), found \[5,24\]"),
-        ((-1, 12, -1, -1), (1, 5, -1, 24), r"tokens: expected \(B or 1, 5, 24\), found \[1,5,\?,24\]"),
-    ],
-)
-def test_a_wrong_shape_is_refused(features: tuple[int, ...], tokens: tuple[int, ...], message: str) -> None:
-    inputs = {"features": features, "tokens": tokens}
-    refused(
-        r"^mfedge\.Block '.*': " + message,
-        lambda: one_operator("Block", inputs, vectors(Kind.BLOCK, BLOCK), BLOCK._asdict()),
-    )
-
-
-def test_a_wrong_shape_that_shows_when_it_runs_is_refused() -> None:
-    inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
-    model = one_operator(
-        "Block", {key: (-1,) * array.ndim for key, array in inputs.items()}, constants, BLOCK._asdict()
-    )
-    for name, shape in (("tokens", (1, 5, 25)), ("tokens", (3, 5, 24)), ("features", (2, 13, 4, 4))):
-        message = rf"mfedge\.Block '.*': {name}: expected .*, found \[{','.join(map(str, shape))}\]"
-        refused(message, lambda: run_one(model, {**inputs, name: random(*shape)}))  # noqa: B023
-
-
-def test_a_model_evaluates_itself() -> None:
-    inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
-    model = one_operator(
-        "Block", {key: opened(array.shape) for key, array in inputs.items()}, constants, BLOCK._asdict()
-    )
-    outputs = [ov.Tensor(ov.Type.f32, ov.Shape([0] * len(output.partial_shape))) for output in model.outputs]
-    assert model.evaluate(outputs, [ov.Tensor(array) for array in inputs.values()])
-    wanted = expected(ops.block_reference, *inputs.values(), *constants.values(), BLOCK)
-    for found, array in zip(outputs, wanted, strict=True):
-        assert_close(np.array(found.data), array)
+# Files and libraries that do not fit, through the runtime.
 
 
 def test_an_image_without_pixels_is_refused(tmp_path: Path) -> None:
@@ -437,44 +198,6 @@ def test_an_image_without_pixels_is_refused(tmp_path: Path) -> None:
         session.run(random(1, 3, 0, 64))
     images = random(1, 3, 33, 64)
     assert_close(session.run(images), TorchSession(net).run(images))
-
-
-@pytest.mark.parametrize("value", [-1, -(2**31), 2**31 - 1, 2**40, 0], ids=str)
-@pytest.mark.parametrize("field", ["in_channels", "expand", "out_channels", "stride", "tokens", "token_dim", "heads"])
-def test_a_hostile_field_is_refused(field: str, value: int) -> None:
-    inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
-    config = {**BLOCK._asdict(), field: value}
-    refused(rf"mfedge\.Block '.*': .*{field}", lambda: one_operator("Block", inputs, constants, config))
-
-
-@pytest.mark.parametrize(
-    ("which", "kind", "message"),
-    [
-        ("weights", np.float16, "weights: expected float32, found f16"),
-        ("weights", np.int32, "weights: expected float32, found i32"),
-        ("matrices", np.float64, "matrices: expected float32 or float16, found f64"),
-    ],
-)
-def test_weights_of_another_type_are_refused(which: str, kind: Any, message: str) -> None:
-    constants = vectors(Kind.BLOCK, BLOCK)
-    constants[which] = constants[which].astype(kind)
-    inputs = whole_inputs(Kind.BLOCK, BLOCK)
-    refused(rf"mfedge\.Block '.*': {message}", lambda: one_operator("Block", inputs, constants, BLOCK._asdict()))
-
-
-def test_weights_that_are_no_constants_are_refused() -> None:
-    inputs = {**whole_inputs(Kind.STEM, STEM), "weights": vectors(Kind.STEM, STEM)["weights"]}
-    model = one_operator("Stem", inputs, {}, STEM._asdict())
-    refused(r"mfedge\.Stem '.*': weights and matrices have to be constants", lambda: run_one(model, inputs))
-
-
-@pytest.mark.parametrize("inputs", [{}, {"features": (1, 12, 5, 5)}, dict.fromkeys("abcde", (1, 12, 5, 5))], ids=len)
-def test_a_wrong_count_of_inputs_is_refused(inputs: dict[str, tuple[int, ...]]) -> None:
-    message = rf"mfedge\.FormerToMobile '.*': expected 3 inputs, found {len(inputs)}"
-    refused(message, lambda: one_operator("FormerToMobile", inputs, {}, {"heads": 2, "scale": 1.0}))
-
-
-# Files and libraries that do not fit, through the runtime.
 
 
 @pytest.mark.parametrize(
