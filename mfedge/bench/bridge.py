@@ -1,58 +1,72 @@
-"""What the bridge costs: both directions alone in onnxruntime, with native kernels and as the portable file has them.
+"""What the bridge costs in onnxruntime: in its place in the network, and its operators alone.
 
     python -m mfedge.bench.bridge OUT.json [--sizes 224,512,1024] [--rounds 40]
 
-All cross-attentions of Mobile-Former-214M become one file, side by side, for each kind of kernel. One round runs both,
-and the whole network with native kernels, in a random order; one thread, one CPU, inputs and outputs bound. Alone an
-operator reads a map and writes one, which a fused block does anyway: its share of the network is an upper bound.
+Portable, its cost is what the network of Mobile-Former-214M takes more than without its cross-attentions and the
+projections that only they need. Native, it is counted where it runs, if the library can count:
+
+    cmake -S mfedge/ops/native -B build/count -DMFEDGE_COUNT=ON -DMFEDGE_LIB=$PWD/build/count/lib
+    cmake --build build/count && MFEDGE_NATIVE_LIB=$PWD/build/count/lib python -m mfedge.bench.bridge OUT.json
+
+Alone, all cross-attentions become one file, side by side, for each kind of kernel; there each reads a map and writes
+one, which a fused block does anyway. One round runs everything in a random order; one thread, one CPU, tensors bound.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import math
 import os
 import random
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime
 import torch
 from msgspec import Struct
 from onnx import TensorProto, compose, helper, numpy_helper
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
 
+from mfedge import native as native_libraries
 from mfedge import ops, zoo
-from mfedge.bench import cases, environment, statistics, store
+from mfedge.bench import environment, statistics, store
 from mfedge.bench.statistics import Interval
 from mfedge.deploy import deploy
 from mfedge.deploy.trace import trace
 from mfedge.exporters import onnx_native
-from mfedge.exporters.onnx import OPSET, OnnxLowering, simplify
+from mfedge.exporters.onnx import OPSET, write
 from mfedge.runtimes import onnxruntime as runtime
 
 SCHEMA = "mfedge.bridge/1"
 VARIANT = "mobile-former-214m"
+GATHER, SCATTER = torch.ops.mfedge.mobile_to_former.default, torch.ops.mfedge.former_to_mobile.default
 HEADS, SCALE = 2, 1.0  # the scale is folded into the projections of an exported network
 
 
 class Row(Struct, frozen=True):
-    """One input size."""
+    """One input size; medians over rounds, intervals of ratios within rounds."""
 
     size: int
     operators: int  # cross-attentions of the network, both directions
-    native_seconds: float  # all of them, median over rounds
-    portable_seconds: float
-    network_seconds: float  # the whole network with native kernels
-    speedup: Interval | None  # portable / native
-    share: Interval | None  # native / network
+    alone_native_seconds: float  # all of them
+    alone_portable_seconds: float
+    alone_speedup: Interval | None  # portable / native
+    native_seconds: float  # the whole network with native kernels
+    portable_seconds: float  # and without
+    portable_bridge_seconds: float  # of that, what its bridge costs
+    to_former: (
+        Interval | None
+    )  # share of the native network that Mobile→Former takes; None: this library does not count
+    to_mobile: Interval | None  # and Mobile←Former, the writing of the block's output included
 
 
 class Evidence(Struct, frozen=True):
@@ -80,16 +94,25 @@ class Alone(nn.Module):
         return cast("Tensor", ops.former_to_mobile(features, self.key, self.value, HEADS, SCALE))
 
 
-def attentions(size: int) -> list[tuple[str, torch.Size, int]]:
-    """Direction, shape of the map and number of tokens of every cross-attention of the network at this input size."""
-    program = trace(deploy(zoo.build(zoo.load_spec(VARIANT)).eval()), size, size)
-    found = []
-    for node in program.graph.nodes:
-        name = getattr(node.target, "__name__", "").partition(".")[0]
-        if name in ("mobile_to_former", "former_to_mobile"):
-            features, tokens = (argument.meta["val"].shape for argument in node.args[:2])
-            found.append((name, features, int(tokens[1])))
-    return found
+def attentions(program: ExportedProgram) -> list[tuple[str, fx.Node]]:
+    """Every cross-attention of a trace, and its direction."""
+    names = {target: str(target.overloadpacket.__name__) for target in (GATHER, SCATTER)}
+    return [(names[node.target], node) for node in program.graph.nodes if node.target in names]
+
+
+def standing_alone(direction: str, node: fx.Node, generator: torch.Generator) -> tuple[Alone, torch.Size]:
+    """The same cross-attention with random tokens, and the shape of its map."""
+    features, tokens = (argument.meta["val"].shape for argument in node.args[:2])  # type: ignore[union-attr]  # are nodes
+    return Alone(direction, features[1], tokens[1], generator), features
+
+
+def without_bridge(program: ExportedProgram) -> ExportedProgram:
+    """The trace with every cross-attention replaced by what has its shape: the query, or the map."""
+    for _, node in attentions(program):
+        node.replace_all_uses_with(node.args[1] if node.target is GATHER else node.args[0])  # type: ignore[arg-type]  # are nodes
+        program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    return program
 
 
 def native(alone: Alone, shape: torch.Size) -> onnx.ModelProto:
@@ -113,9 +136,16 @@ def native(alone: Alone, shape: torch.Size) -> onnx.ModelProto:
 def portable(alone: Alone, shape: torch.Size) -> onnx.ModelProto:
     """The same operator as an export has it without native kernels."""
     with torch.no_grad():
-        return ir.to_proto(
-            simplify(OnnxLowering(torch.export.export(alone, (torch.zeros(shape),), strict=False)).model())
-        )
+        program = torch.export.export(alone, (torch.zeros(shape),), strict=False)
+    return onnx.load_from_string(lowered(program))
+
+
+def lowered(program: ExportedProgram) -> bytes:
+    """The ONNX file of a trace."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        write(program, path)
+        return path.read_bytes()
 
 
 def side_by_side(models: Sequence[onnx.ModelProto]) -> bytes:
@@ -132,7 +162,7 @@ def side_by_side(models: Sequence[onnx.ModelProto]) -> bytes:
 class Bound:
     """A session whose random inputs and whose outputs stay where they are."""
 
-    def __init__(self, model: bytes | str) -> None:
+    def __init__(self, model: bytes) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         runtime.register(options)
@@ -140,13 +170,9 @@ class Bound:
         self._binding = self._session.io_binding()
         for output in self._session.get_outputs():
             self._binding.bind_output(output.name, "cpu")
-
-    def bind(self, size: int) -> None:
-        """Random features; of the network, an image of this size."""
-        generator = np.random.default_rng(size)
+        generator = np.random.default_rng(0)
         for value in self._session.get_inputs():
-            shape = [n if isinstance(n, int) else size for n in value.shape]
-            self._binding.bind_cpu_input(value.name, generator.standard_normal(shape, dtype=np.float32))
+            self._binding.bind_cpu_input(value.name, generator.standard_normal(value.shape, dtype=np.float32))
 
     def run(self) -> None:
         """All of it, once."""
@@ -157,45 +183,91 @@ class Bound:
         return list(self._binding.copy_outputs_to_cpu())
 
 
-def measure(size: int, rounds: int, network: Path) -> Row:
-    """All cross-attentions of one input size, those of both kinds checked against each other first.
+def counter() -> ctypes.Array[ctypes.c_uint64] | None:
+    """Ticks of the two directions and of everything, if the library counts them."""
+    try:
+        return (ctypes.c_uint64 * 3).in_dll(ctypes.CDLL(str(native_libraries.path("onnxruntime"))), "mfedge_ticks")
+    except ValueError:
+        return None
+
+
+def measure(size: int, rounds: int) -> Row:
+    """Everything at one input size, the operators of both kinds checked against each other first.
 
     Raises:
         AssertionError: they disagree.
     """
+    network = zoo.build(zoo.load_spec(VARIANT)).eval()
+    program = trace(deploy(network), size, size)
     generator = torch.Generator().manual_seed(size)
-    found = [(Alone(direction, shape[1], tokens, generator), shape) for direction, shape, tokens in attentions(size)]
-    sessions = {
-        kind.__name__: Bound(side_by_side([kind(alone, shape) for alone, shape in found]))
-        for kind in (native, portable)
+    found = [standing_alone(direction, node, generator) for direction, node in attentions(program)]
+    models = {
+        "alone native": side_by_side([native(*each) for each in found]),
+        "alone portable": side_by_side([portable(*each) for each in found]),
+        "native": lowered(trace(deploy(network, kernels="native"), size, size)),
+        "portable": lowered(program),
+        "no bridge": lowered(without_bridge(program)),
     }
-    sessions["network"] = Bound(str(network))
+    sessions = {name: Bound(model) for name, model in models.items()}
     for session in sessions.values():
-        session.bind(size)
         session.run()
-    for first, second in zip(sessions["native"].outputs(), sessions["portable"].outputs(), strict=True):
+    for first, second in zip(sessions["alone native"].outputs(), sessions["alone portable"].outputs(), strict=True):
         same = first if first.shape == second.shape else first[:, 0]
         assert np.abs(same - second).max() <= 1e-4 * np.abs(second).max(), first.shape
 
+    ticks = counter()
     seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    shares: list[list[float]] = [[], []]  # logarithms, as of every ratio
     order = random.Random(size)
     for _ in range(rounds):
         for name in order.sample(list(sessions), len(sessions)):
             sessions[name].run()  # the caches are its own again
+            before = list(ticks or ())
             start = time.perf_counter()
             sessions[name].run()
             seconds[name].append(time.perf_counter() - start)
+            if ticks and name == "native":
+                spent = [after - at for after, at in zip(ticks, before, strict=True)]
+                for share, direction in zip(shares, spent, strict=False):
+                    share.append(math.log(direction / spent[2]))
 
-    def ratio(numerator: str, denominator: str) -> Interval | None:
-        values = [math.log(a / b) for a, b in zip(seconds[numerator], seconds[denominator], strict=True)]
-        result = statistics.interval([values])
+    def median(values: Iterable[float]) -> float:
+        return statistics.median([list(values)])
+
+    def interval(values: Iterable[float]) -> Interval | None:
+        result = statistics.interval([list(values)])
         return result and result.exp()
 
-    medians = {name: statistics.median([values]) for name, values in seconds.items()}
+    def pairs(first: str, second: str) -> Iterator[tuple[float, float]]:
+        return zip(seconds[first], seconds[second], strict=True)
+
     return Row(
-        size, len(found), medians["native"], medians["portable"], medians["network"],
-        ratio("portable", "native"), ratio("native", "network"),
-    )  # fmt: skip
+        size=size,
+        operators=len(found),
+        alone_native_seconds=median(seconds["alone native"]),
+        alone_portable_seconds=median(seconds["alone portable"]),
+        alone_speedup=interval(math.log(slow / fast) for slow, fast in pairs("alone portable", "alone native")),
+        native_seconds=median(seconds["native"]),
+        portable_seconds=median(seconds["portable"]),
+        portable_bridge_seconds=median(whole - rest for whole, rest in pairs("portable", "no bridge")),
+        to_former=interval(shares[0]),
+        to_mobile=interval(shares[1]),
+    )
+
+
+def describe(row: Row) -> str:
+    """One line."""
+    line = (
+        f"{row.size} px: portable {row.portable_bridge_seconds * 1e3:.2f} of {row.portable_seconds * 1e3:.2f} ms; "
+        f"{row.operators} operators alone {row.alone_portable_seconds / row.alone_native_seconds:.1f}x as fast native"
+    )
+    if row.to_former is None or row.to_mobile is None:
+        return f"{line}; this library does not count"
+    share = row.to_former.estimate + row.to_mobile.estimate
+    return (
+        f"{line}; native {row.to_former.estimate:.1%} + {row.to_mobile.estimate:.1%} of {row.native_seconds * 1e3:.2f} "
+        f"ms, {row.portable_bridge_seconds / (share * row.native_seconds):.1f}x less than portable"
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -205,22 +277,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--sizes", default="224,384,512,768,1024")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args(arguments)
-    network = cases.find(cases.export(f"{VARIANT}@native", "onnxruntime"), "onnxruntime")
-    assert network is not None
     cpu = environment.default_cpu()
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     rows: list[Row] = []
     for size in map(int, options.sizes.split(",")):
-        rows.append(measure(size, options.rounds, network))
-        row = rows[-1]
-        assert row.speedup and row.share, "needs six rounds"
-        print(
-            f"{size} px, {row.operators} cross-attentions: native {row.native_seconds * 1e3:.2f} ms, portable "
-            f"{row.portable_seconds * 1e3:.2f} ms, {row.speedup.estimate:.1f}x ({row.speedup.low:.1f} - "
-            f"{row.speedup.high:.1f}); native is {row.share.estimate:.1%} of the network",
-            file=sys.stderr,
-        )
+        rows.append(measure(size, options.rounds))
+        print(describe(rows[-1]), file=sys.stderr, flush=True)
     evidence = Evidence(SCHEMA, VARIANT, environment.capture(cpu), tuple(rows))
     store.write(options.output, msgspec.json.format(msgspec.json.encode(evidence), indent=1))
 

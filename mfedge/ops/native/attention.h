@@ -151,6 +151,7 @@ static void gather_tokens(const float* features, int pixels, int channels, int h
 // out (M, C) = softmax over pixels (query . features) features, any number of tokens in groups of up to six.
 static void gather(const float* features, int pixels, int channels, int heads, int tokens, const float* query,
                    ptrdiff_t query_stride, float* out, ptrdiff_t out_stride, float* scratch) {
+  MFEDGE_TICKS(0);
   for (int m = 0; m < tokens; m += kTileRows) {
     const float* q = query + m * query_stride;
     float* o = out + m * out_stride;
@@ -260,6 +261,7 @@ static void scatter_tokens(const ScatterCall& call) {
 }
 
 static void scatter(int tokens, const ScatterCall& call) {
+  MFEDGE_TICKS(1);
   switch (tokens) {
     case 1: return scatter_tokens<1>(call);
     case 2: return scatter_tokens<2>(call);

@@ -7,6 +7,20 @@
 
 #include "mfedge_kernels.h"
 
+// With MFEDGE_COUNT, where the time of one thread goes, in ticks of the time-stamp counter: for `mfedge.bench.bridge`.
+#if defined(MFEDGE_COUNT)
+extern "C" __attribute__((visibility("default"))) uint64_t mfedge_ticks[3];  // Mobile->Former, Mobile<-Former, everything
+struct MfedgeTicks {
+  uint64_t& total;
+  const uint64_t start = __builtin_ia32_rdtsc();
+  inline __attribute__((always_inline)) explicit MfedgeTicks(int what) : total(mfedge_ticks[what]) {}
+  inline __attribute__((always_inline)) ~MfedgeTicks() { total += __builtin_ia32_rdtsc() - start; }
+};
+#define MFEDGE_TICKS(what) const MfedgeTicks ticks(what)
+#else
+#define MFEDGE_TICKS(what) static_cast<void>(0)
+#endif
+
 namespace mfedge {
 
 // An operator's packed form lives in memory of the caller. Both steps run over nullptr first and return their size.

@@ -122,6 +122,7 @@ void run_dynamic_relu(int channels, int pixels, bool spatial, const float* x, co
 
 size_t run(mfedge_kind kind, const mfedge_config& config, const void* packed, const mfedge_tensor* inputs,
            const float* const* in, float* const* out, void* scratch) {
+  MFEDGE_TICKS(2);
   Arena arena(scratch);
   const int64_t* map = inputs[0].shape;
   const int height = static_cast<int>(map[2]), width = inputs[0].rank == 4 ? static_cast<int>(map[3]) : 0;

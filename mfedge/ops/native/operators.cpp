@@ -13,6 +13,10 @@ struct mfedge_operator {
   void* packed;
 };
 
+#if defined(MFEDGE_COUNT)
+uint64_t mfedge_ticks[3];
+#endif
+
 namespace {
 
 int64_t elements(const mfedge_tensor& tensor) {
