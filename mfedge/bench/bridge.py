@@ -1,6 +1,6 @@
 """What the bridge costs in onnxruntime: in its place in the network, and its operators alone.
 
-    python -m mfedge.bench.bridge OUT.json [--sizes 224,512,1024] [--rounds 40]
+    python -m mfedge.bench.bridge OUT.json [--sizes 224 512 1024] [--rounds 40]
 
 Portable, its cost is what the network of Mobile-Former-214M takes more than without its cross-attentions and the
 projections that only they need. Native, it is counted where it runs, if the library can count:
@@ -274,14 +274,15 @@ def main(arguments: list[str]) -> None:
     """Measure, print a line a size, store."""
     parser = argparse.ArgumentParser(prog="python -m mfedge.bench.bridge", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("output", type=Path)
-    parser.add_argument("--sizes", default="224,384,512,768,1024")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[224, 384, 512, 768, 1024])
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args(arguments)
+    store.check_writable(options.output)
     cpu = environment.default_cpu()
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     rows: list[Row] = []
-    for size in map(int, options.sizes.split(",")):
+    for size in options.sizes:
         rows.append(measure(size, options.rounds))
         print(describe(rows[-1]), file=sys.stderr, flush=True)
     evidence = Evidence(SCHEMA, VARIANT, environment.capture(cpu), tuple(rows))

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import cast
 
 import typer
 
@@ -14,9 +15,11 @@ from mfedge.errors import MfedgeError
 
 COMMANDS = ("info", "export", "verify", "predict", "weights", "bench", "report", "profile", "compare", "gate", "doctor")
 
+# A wrong option or argument, of which typer.BadParameter is one kind; the base has no public name.
+USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+
 app = typer.Typer(
     name="mfedge",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Mobile-Former on phones and small CPUs: exact networks, proven exports, believable latency.",
@@ -40,7 +43,9 @@ def options(
 
         typer.echo(__version__)
         raise typer.Exit
-    del context
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def main() -> None:
@@ -48,7 +53,11 @@ def main() -> None:
     os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except USAGE_ERROR as error:
+        see = f"; see `{error.ctx.command_path} -h`" if error.ctx else ""
+        print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{see}", file=sys.stderr)
+        sys.exit(2)
     except MfedgeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    weights = typer.Typer(no_args_is_help=True, help="Checkpoints made safe.")
+    weights = typer.Typer(help="Checkpoints made safe.")
     weights.callback()(lambda: None)  # without it, a single command would swallow its own name
     weights.command("convert")(convert)
     app.add_typer(weights, name="weights")
