@@ -3,6 +3,7 @@
 //   test_kernels isa                   the instruction set in use
 //   test_kernels random SEED COUNT     COUNT cases of every kind
 //   test_kernels cases < FILE          cases as read_case() takes them
+//   test_kernels peaks SEED            scores of every height, in every order
 //   test_kernels threads SEED          one operator, many threads
 //   test_kernels hostile SEED COUNT    what is wrong is refused
 #include <csignal>
@@ -47,12 +48,14 @@ int main(int count, char** arguments) {
     held = test_random(number(2), static_cast<int>(number(3)));
   } else if (command == "cases") {
     held = test_cases(stdin);
+  } else if (command == "peaks") {
+    held = test_peaks(number(2));
   } else if (command == "threads") {
     held = test_threads(number(2));
   } else if (command == "hostile") {
     held = test_hostile(number(2), static_cast<int>(number(3)));
   } else {
-    std::fprintf(stderr, "test_kernels: expected isa, random, cases, threads or hostile, found '%s'\n", command.c_str());
+    std::fprintf(stderr, "test_kernels: expected isa, random, cases, peaks, threads or hostile, found '%s'\n", command.c_str());
     return 2;
   }
   return held ? 0 : 1;

@@ -94,6 +94,14 @@ def test_random_sizes_agree_with_the_twin(plain: Path, isa: str) -> None:
     run(plain, "random", seed(), "12", isa=isa)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_scores_of_every_height_in_every_order(plain: Path, isa: str) -> None:
+    """What Mobile→Former corrects, and when, depends on where the highest score is."""
+    skip_unless_in_use(plain, isa)
+    run(plain, "peaks", "1", isa=isa)
+    run(plain, "peaks", seed(), isa=isa)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_networks_blocks_agree_with_the_twin(plain: Path, variant: str) -> None:
     cases = list(cases_of(variant))

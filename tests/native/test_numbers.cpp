@@ -47,6 +47,8 @@ bool same(const Case& given, const Result& a, const Result& b) {
   return true;
 }
 
+bool test_data(const Case& given, const Data& data, const Pool& pool);
+
 bool test_case(const Case& given, const Pool& pool) {
   begin(given.describe());
   if (!mfedge_plain::valid(given.kind, given.config)) return fail("the test made an invalid configuration");
@@ -58,7 +60,10 @@ bool test_case(const Case& given, const Pool& pool) {
   if (mfedge_count_weights(given.kind, &given.config, &weights, &matrices, nullptr) != MFEDGE_OK)
     return fail("mfedge_count_weights refuses a valid configuration");
   if (weights != counts.weights || matrices != counts.matrices) return fail("mfedge_count_weights is wrong");
+  return test_data(given, data, pool);
+}
 
+bool test_data(const Case& given, const Data& data, const Pool& pool) {
   const auto expected = mfedge_plain::run(given.kind, given.config, data.weights, data.matrices, data.inputs);
   Result results[2];
   for (const Against side : {Against::kFront, Against::kBack}) {
@@ -78,7 +83,49 @@ bool test_case(const Case& given, const Pool& pool) {
   return same(given, results[0], results[1]) || fail("other alignment, other bits");
 }
 
+// The score of a pixel that is `at` of the way through the map: what a running maximum may meet.
+struct Peaks {
+  const char* name;
+  double (*score)(double at);
+};
+constexpr Peaks kPeaks[] = {
+    {"far below zero", [](double) { return -400.; }},
+    {"far above zero", [](double) { return 400.; }},
+    {"low, then high", [](double at) { return at < 0.5 ? -300. : 300.; }},
+    {"high, then low", [](double at) { return at < 0.5 ? 300. : -300.; }},
+    {"rising steadily", [](double at) { return 400 * at - 200; }},
+    {"rising slowly", [](double at) { return 14 * at; }},
+    {"one peak", [](double at) { return 250 - 900 * std::fabs(at - 0.7); }},
+};
+
 }  // namespace
+
+bool test_peaks(uint64_t seed) {
+  Random random(seed);
+  const Pool pool;
+  bool held = true;
+  const int64_t sizes[][2] = {{1, 1}, {1, 17}, {7, 7}, {5, 13}, {9, 37}, {40, 41}};
+  for (const Peaks& peaks : kPeaks)
+    for (const auto& size : sizes) {
+      Case given;
+      given.kind = MFEDGE_MOBILE_TO_FORMER;
+      given.height = size[0], given.width = size[1], given.channels = 12, given.tokens = 8, given.seed = random() >> 16;
+      given.config.heads = 2, given.config.scale = 1;
+      begin(std::string(peaks.name) + ": " + given.describe());
+      Data data = make_data(given);
+      const int64_t pixels = given.height * given.width, depth = given.channels / given.config.heads;
+      for (int64_t i = 0; i < given.channels * pixels; ++i) {
+        const double at = pixels > 1 ? static_cast<double>(i % pixels) / static_cast<double>(pixels - 1) : 0;
+        double& feature = data.inputs[0].data[i];
+        feature = static_cast<float>(0.1 * feature + peaks.score(at) / static_cast<double>(depth));
+      }
+      for (int64_t i = 0; i < given.channels * given.tokens; ++i)  // every other token sees the map upside down
+        data.inputs[1].data[i] = i / given.channels % 2 ? -1 : 1;
+      held &= test_data(given, data, pool);
+    }
+  std::printf("%s: peaks within %.1e\n", mfedge_isa(), worst_seen);
+  return held;
+}
 
 bool test_random(uint64_t seed, int count) {
   Random random(seed);

@@ -14,6 +14,7 @@ bool fail(const std::string& why);
 
 bool test_random(uint64_t seed, int count);
 bool test_cases(FILE* file);
+bool test_peaks(uint64_t seed);
 bool test_threads(uint64_t seed);
 bool test_hostile(uint64_t seed, int count);
 

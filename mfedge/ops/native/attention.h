@@ -85,8 +85,10 @@ struct Gather {
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
         const float rise = max_lanes(highest[m]);
-        if (pixel > 0 && rise <= 0.f) continue;
-        correct(m, exponential2(splat(-rise)));
+        if (pixel > 0) {
+          if (rise <= 0.f) continue;
+          correct(m, exponential2(splat(-rise)));
+        }
         top[m] += rise;
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) score[m][j] -= rise;
@@ -111,7 +113,7 @@ struct Gather {
     }
   }
 
-  // What was added up so far, to a higher `top`. Before the first block that is 0, and so is the correction.
+  // What was added up so far, to a higher `top`.
   void correct(int m, vec correction) {
     sums[m] *= correction;
     for (int c = 0; c < depth; ++c) {
