@@ -39,7 +39,8 @@ def shapes(kind: str, config: Mapping[str, Any], features: tuple[int, ...]) -> l
     halvings = (sizes.stride == 2) + (kind == "Stem")
     for _ in range(halvings):
         H, W = halved(H), halved(W)
-    return [(B, sizes.out_channels, H, W), *([(B, sizes.tokens, sizes.token_dim)] if kind == "Block" else [])]
+    tokens = [(B, sizes.tokens, sizes.token_dim)] if kind == "Block" else []
+    return [(B, sizes.out_channels, H, W), *tokens, (B, sizes.tokens, sizes.out_channels)]
 
 
 def of_file(data: bytes) -> dict[int, dict[str, int]]:

@@ -1,8 +1,11 @@
 """Every block becomes one operator, for the native kernels: the whole network is a stem, its blocks and a head.
 
-    relu6(conv(x)), then blocks.0          →  stem(x)
-    blocks.i(x, z), from blocks.1          →  block(x, z)
-    mobile_to_former(x, z), classifier(x)  →  head(x, z)
+    relu6(conv(x)), then blocks.0          →  x, a = stem(x)
+    blocks.i(x, z), from blocks.1          →  x, z, a = block(x, z, a)
+    mobile_to_former(x, z), classifier(x)  →  head(x, z, a)
+
+a is what the Mobile→Former behind attends to in x, for an operator attends to the map that it writes. So the weights of
+the query Wz + b are gathered one operator earlier; the stem's is a constant, the query of the learned tokens.
 
 Not a search for a pattern: what a Mobile-Former looks like, its spec says, and the rewrites before this one have left
 its layers in place under their names. Their weights are gathered into the two vectors of `mfedge.ops.layout`.
@@ -11,8 +14,10 @@ its layers in place under their names. Their weights are gathered into the two v
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mfedge.errors import UnsupportedError, UsageError
@@ -35,24 +40,24 @@ class FusedOperator(nn.Module):
 
 
 class Stem(FusedOperator):
-    """(B, 3, H, W) → (B, C, H', W')."""
+    """(B, 3, H, W) → (B, C, H', W'), (B, M, C)."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ops.mfedge.stem(images, self.weights, self.config)
 
 
 class Block(FusedOperator):
-    """(B, C, H, W), (B | 1, M, D) → (B, C', H', W'), (B, M, D)."""
+    """(B, C, H, W), (B | 1, M, D), (B, M, C) → (B, C', H', W'), (B, M, D), (B, M, C')."""
 
-    def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ops.mfedge.block(features, tokens, self.weights, self.matrices, self.config)
+    def forward(self, features: Tensor, tokens: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.ops.mfedge.block(features, tokens, attended, self.weights, self.matrices, self.config)
 
 
 class Head(FusedOperator):
-    """(B, C, H, W), (B | 1, M, D) → (B, classes)."""
+    """(B, C, H, W), (B | 1, M, D), (B, M, C) → (B, classes)."""
 
-    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
-        return torch.ops.mfedge.head(features, tokens, self.weights, self.matrices, self.config)
+    def forward(self, features: Tensor, tokens: Tensor, attended: Tensor) -> Tensor:
+        return torch.ops.mfedge.head(features, tokens, attended, self.weights, self.matrices, self.config)
 
 
 def check_native(spec: Spec) -> MobileFormerSpec:
@@ -106,25 +111,32 @@ def fuse_blocks(graph: fx.GraphModule, spec: MobileFormerSpec) -> fx.GraphModule
         parent.add_module(last, part)
 
     fused = fx.Graph()
-    x = fused.placeholder("images")
+    images = fused.placeholder("images")
     z = fused.get_attr("tokens")
     for name, part in parts.items():
         if isinstance(part, Stem):
-            x = fused.call_module(name, (x,))
+            x, a = _outputs(fused.call_module(name, (images,)), 2)
         elif isinstance(part, Block):
-            both = fused.call_module(name, (x, z))
-            x, z = (fused.call_function(operator.getitem, (both, i)) for i in (0, 1))
+            x, z, a = _outputs(fused.call_module(name, (x, z, a)), 3)
         else:
-            fused.output(fused.call_module(name, (x, z)))
+            fused.output(fused.call_module(name, (x, z, a)))
     return fx.GraphModule(root, fused, "MobileFormer").eval()
+
+
+def _outputs(node: fx.Node, number: int) -> list[fx.Node]:
+    return [node.graph.call_function(operator.getitem, (node, i)) for i in range(number)]
 
 
 def _parts(graph: fx.GraphModule, spec: MobileFormerSpec) -> dict[str, FusedOperator]:
     """The operators by their place in the network, in the order they run."""
     lite, *blocks = spec.blocks
     assert isinstance(lite, Lite), "check_native has seen to it"
-    config = Config(spec.stem, lite.expand, lite.out, stride=lite.stride)
-    found: dict[str, FusedOperator] = {"stem": Stem(config, _gather(graph, "", layout.vectors(Kind.STEM, config)))}
+    config = Config(
+        spec.stem, lite.expand, lite.out, stride=lite.stride, tokens=spec.tokens, heads=bridge.HEADS,
+    )  # fmt: skip
+    *parameters, (query, _) = layout.vectors(Kind.STEM, config)
+    weights = torch.cat([_gather(graph, parameters), _of_learned_tokens(graph, query).flatten()])
+    found: dict[str, FusedOperator] = {"stem": Stem(config, weights)}
     both = Config(
         tokens=spec.tokens, token_dim=spec.token_dim, heads=bridge.HEADS, former_heads=former.HEADS,
         ffn=former.FFN_RATIO * spec.token_dim if spec.former_ffn else 0,
@@ -138,31 +150,42 @@ def _parts(graph: fx.GraphModule, spec: MobileFormerSpec) -> dict[str, FusedOper
             in_channels=channels, expand=block.expand, out_channels=block.out,
             expand2=block.expand2 if isinstance(block, MFDown) else 0, stride=2 if down else 1,
         )  # fmt: skip
-        found[f"blocks.{i}"] = Block(config, *_both(graph, f"blocks.{i}.", Kind.BLOCK, config))
+        behind = f"blocks.{i + 1}." if i < len(blocks) else ""
+        found[f"blocks.{i}"] = Block(config, *_both(graph, Kind.BLOCK, config, f"blocks.{i}.", behind))
         channels = block.out
     classes = graph.get_parameter("classifier.classify.bias").numel()
     config = Config(
-        channels, spec.head.channels, tokens=spec.tokens, token_dim=spec.token_dim, heads=bridge.HEADS,
+        channels, spec.head.channels, tokens=spec.tokens, token_dim=spec.token_dim,
         hidden=spec.head.hidden, classes=classes,
     )  # fmt: skip
-    found["head"] = Head(config, *_both(graph, "", Kind.HEAD, config))
+    found["head"] = Head(config, *_both(graph, Kind.HEAD, config))
     return found
 
 
-def _both(graph: fx.GraphModule, prefix: str, kind: Kind, config: Config) -> tuple[Tensor, Tensor]:
+def _both(
+    graph: fx.GraphModule, kind: Kind, config: Config, prefix: str = "", behind: str = ""
+) -> tuple[Tensor, Tensor]:
     """(weights, matrices) of an operator."""
     vectors, matrices = layout.vectors(kind, config), layout.matrices(kind, config)
-    return _gather(graph, prefix, vectors), _gather(graph, prefix, matrices)
+    return _gather(graph, vectors, prefix, behind), _gather(graph, matrices, prefix, behind)
 
 
 @torch.no_grad()
-def _gather(graph: fx.GraphModule, prefix: str, parts: layout.Layout) -> Tensor:
-    """The parameters of these names, end to end, (n,)."""
+def _of_learned_tokens(graph: fx.GraphModule, name: str) -> Tensor:
+    """A Linear layer of them, (1, M, C), rounded once."""
+    parameters = (graph.get_parameter(path) for path in ("tokens", f"{name}.weight", f"{name}.bias"))
+    return F.linear(*(parameter.double() for parameter in parameters)).float()
+
+
+@torch.no_grad()
+def _gather(graph: fx.GraphModule, parts: Iterable[layout.Part], prefix: str = "", behind: str = "") -> Tensor:
+    """The parameters of these names below `prefix`, or `behind` for "next.", end to end, (n,)."""
     found = []
     for name, shape in parts:
-        value = graph.get_parameter(prefix + name)
+        path = behind + name.removeprefix("next.") if name.startswith("next.") else prefix + name
+        value = graph.get_parameter(path)
         if tuple(value.shape) != shape:
-            raise AssertionError(f"{prefix}{name}: expected {shape}, found {tuple(value.shape)}")
+            raise AssertionError(f"{path}: expected {shape}, found {tuple(value.shape)}")
         found.append(value.reshape(-1))
     return torch.cat(found)
 

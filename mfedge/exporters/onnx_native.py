@@ -1,9 +1,10 @@
 """Whole blocks as custom nodes of the domain "mfedge": what the native kernels run inside onnxruntime.
 
-    Stem(images, weights)                        → features
-    Block(features, tokens, weights, matrices)   → features, tokens
-    Head(features, tokens, weights, matrices)    → logits
+    Stem(images, weights)                                  → features, attended
+    Block(features, tokens, attended, weights, matrices)   → features, tokens, attended
+    Head(features, tokens, attended, weights, matrices)    → logits
 
+`attended` is what Mobile→Former of the node that takes it attended to, computed by the node that wrote the features.
 The attributes are the sizes of `mfedge.ops.layout.Config`; `weights` and `matrices` are flat initializers, laid out as
 mfedge_kernels.h says. Tokens keep their batch, (1, M, D). No tool can infer a custom node's outputs, so each is
 written with its shape.
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mfedge.exporters.onnx import OnnxLowering
 
 DOMAIN, VERSION = "mfedge", 1
-MATRICES = 3  # the input of Block and Head that may be half
+MATRICES = 4  # the input of Block and Head that may be half
 
 mfedge = torch.ops.mfedge
 RULES = Rules()
@@ -38,22 +39,24 @@ def is_native(program: ExportedProgram) -> bool:
 
 
 @RULES(mfedge.stem.default)
-def stem(g: OnnxLowering, images: ir.Value, weights: ir.Value, config: list[int]) -> ir.Value:
-    return custom(g, "Stem", [images, weights], config)[0]
+def stem(g: OnnxLowering, images: ir.Value, weights: ir.Value, config: list[int]) -> list[ir.Value]:
+    return custom(g, "Stem", [images, weights], config)
 
 
 @RULES(mfedge.block.default)
 def block(
-    g: OnnxLowering, features: ir.Value, tokens: ir.Value, weights: ir.Value, matrices: ir.Value, config: list[int]
-) -> list[ir.Value]:
-    return custom(g, "Block", [features, tokens, weights, matrices], config)
+    g: OnnxLowering, features: ir.Value, tokens: ir.Value, attended: ir.Value, weights: ir.Value, matrices: ir.Value,
+    config: list[int],
+) -> list[ir.Value]:  # fmt: skip
+    return custom(g, "Block", [features, tokens, attended, weights, matrices], config)
 
 
 @RULES(mfedge.head.default)
 def head(
-    g: OnnxLowering, features: ir.Value, tokens: ir.Value, weights: ir.Value, matrices: ir.Value, config: list[int]
-) -> ir.Value:
-    return custom(g, "Head", [features, tokens, weights, matrices], config)[0]
+    g: OnnxLowering, features: ir.Value, tokens: ir.Value, attended: ir.Value, weights: ir.Value, matrices: ir.Value,
+    config: list[int],
+) -> ir.Value:  # fmt: skip
+    return custom(g, "Head", [features, tokens, attended, weights, matrices], config)[0]
 
 
 def custom(g: OnnxLowering, op_type: str, inputs: list[ir.Value], config: list[int]) -> list[ir.Value]:

@@ -1,9 +1,10 @@
 """Whole blocks as custom operations of the opset "mfedge": what the native kernels run inside OpenVINO.
 
-    Stem(images, weights)                        → features
-    Block(features, tokens, weights, matrices)   → features, tokens
-    Head(features, tokens, weights, matrices)    → logits
+    Stem(images, weights)                                  → features, attended
+    Block(features, tokens, attended, weights, matrices)   → features, tokens, attended
+    Head(features, tokens, attended, weights, matrices)    → logits
 
+`attended` is what Mobile→Former of the node that takes it attended to, computed by the node that wrote the features.
 The attributes are the sizes of `mfedge.ops.layout.Config`; `weights` and `matrices` are flat constants, laid out as
 mfedge_kernels.h says. Tokens keep their batch, (1, M, D). The operations are made by the library that runs them, so
 what is written has passed its checks, and its shapes are in the file.
@@ -29,7 +30,7 @@ from mfedge.runtimes.openvino import OPSET, extension
 if TYPE_CHECKING:
     from mfedge.exporters.openvino import OpenvinoLowering, Value
 
-MATRICES = 3  # the input of Block and Head that may be half
+MATRICES = 4  # the input of Block and Head that may be half
 
 mfedge = torch.ops.mfedge
 RULES = Rules()
@@ -41,22 +42,24 @@ def is_native(program: ExportedProgram) -> bool:
 
 
 @RULES(mfedge.stem.default)
-def stem(g: OpenvinoLowering, images: Value, weights: Value, config: list[int]) -> Value:
-    return custom(g, "Stem", [images, weights], config)[0]
+def stem(g: OpenvinoLowering, images: Value, weights: Value, config: list[int]) -> list[Value]:
+    return custom(g, "Stem", [images, weights], config)
 
 
 @RULES(mfedge.block.default)
 def block(
-    g: OpenvinoLowering, features: Value, tokens: Value, weights: Value, matrices: Value, config: list[int]
-) -> list[Value]:
-    return custom(g, "Block", [features, tokens, weights, matrices], config)
+    g: OpenvinoLowering, features: Value, tokens: Value, attended: Value, weights: Value, matrices: Value,
+    config: list[int],
+) -> list[Value]:  # fmt: skip
+    return custom(g, "Block", [features, tokens, attended, weights, matrices], config)
 
 
 @RULES(mfedge.head.default)
 def head(
-    g: OpenvinoLowering, features: Value, tokens: Value, weights: Value, matrices: Value, config: list[int]
-) -> Value:
-    return custom(g, "Head", [features, tokens, weights, matrices], config)[0]
+    g: OpenvinoLowering, features: Value, tokens: Value, attended: Value, weights: Value, matrices: Value,
+    config: list[int],
+) -> Value:  # fmt: skip
+    return custom(g, "Head", [features, tokens, attended, weights, matrices], config)[0]
 
 
 def custom(g: OpenvinoLowering, kind: str, inputs: list[Value], config: list[int]) -> list[Value]:

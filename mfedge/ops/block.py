@@ -1,6 +1,11 @@
 """A whole Mobile-Former block as one operator (paper section 3.1, Figure 3; downsampling after Figure 7).
 
-    Z ← Mobile→Former(X, Z),   Z ← Former(Z),   X ← Mobile(X, Z),   X ← Mobile←Former(X, Z)
+    Z ← LN(Z + W (gate(Z) · A)),   Z ← Former(Z),   X ← Mobile(X, Z),   X ← Mobile←Former(X, Z)
+    A ← attention(Q Z, X, X)
+
+A, what Mobile→Former attended to in X, comes in with X: the first step is the rest of it. The A that goes out is for
+the Mobile→Former behind this block, whose query Q Z is known as soon as this block's tokens are. So a map is attended
+to while it is being written, and never read again for the bridge.
 
 BatchNorm is folded into the convolutions, 2 · hard-sigmoid is a clip behind a scaled Linear layer, and 1/√d of every
 attention is part of its query (Mobile→Former, Former) or key (Mobile←Former).
@@ -39,15 +44,15 @@ class TokenSide(NamedTuple):
 
 
 def block_reference(
-    features: Tensor, tokens: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+    features: Tensor, tokens: Tensor, attended: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
     """The plain twin of `torch.ops.mfedge.block`; same shapes, differentiable."""
     c = Config(*config)
     p = parts(Kind.BLOCK, c, weights, matrices)
-    query = linear(tokens, p, "mobile_to_former.query")
-    side = token_side(mobile_to_former_reference(features, query, c.heads, 1.0), tokens, p, c)
-    x = mobile(features, side, p, c)
-    return former_to_mobile_reference(x, side.key, side.value, c.heads, 1.0), side.tokens
+    side = token_side(attended, tokens, p, c)
+    x = former_to_mobile_reference(mobile(features, side, p, c), side.key, side.value, c.heads, 1.0)
+    query = linear(side.tokens, p, "next.mobile_to_former.query")
+    return x, side.tokens, mobile_to_former_reference(x, query, c.heads, 1.0)
 
 
 def parts(kind: Kind, config: Config, weights: Tensor, matrices: Tensor) -> Parts:
@@ -120,48 +125,56 @@ def _activate(x: Tensor, slopes: Tensor | None) -> Tensor:
 
 @torch.library.custom_op("mfedge::block", mutates_args=())
 def block(
-    features: Tensor, tokens: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+    features: Tensor, tokens: Tensor, attended: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
     """One Mobile-Former block, everything foldable folded.
 
     Args:
         features: (B, in_channels, H, W) float.
         tokens: (B, M, D) or (1, M, D).
+        attended: (B, M, in_channels), what the operator that wrote `features` attended to in it.
         weights: (n,), as `layout.vectors(Kind.BLOCK, …)` lists them.
         matrices: (n,), as `layout.matrices(Kind.BLOCK, …)` lists them.
         config: the thirteen integers of `layout.Config`.
 
     Returns:
-        Features (B, out_channels, H', W'), half of H and W, rounded up, if stride is 2; tokens (B, M, D).
+        Features (B, out_channels, H', W'), half of H and W, rounded up, if stride is 2; tokens (B, M, D); attended
+        (B, M, out_channels), for the block or head behind.
 
     Raises:
         ValueError: if the shapes do not fit.
     """
-    c = check_shapes(features, tokens, weights, matrices, config)
-    if operators.serves(features, tokens) and operators.serves_weights(weights, matrices):
-        x, z = operators.of_weights(Kind.BLOCK, c, weights, matrices).run(features, tokens)
-        return x, z
-    x, z = block_reference(features, tokens, weights, matrices, config)
-    return x.contiguous(), z.contiguous()  # as the shape function promises
+    c = check_shapes(features, tokens, attended, weights, matrices, config)
+    if operators.serves(features, tokens, attended) and operators.serves_weights(weights, matrices):
+        x, z, a = operators.of_weights(Kind.BLOCK, c, weights, matrices).run(features, tokens, attended)
+        return x, z, a
+    x, z, a = block_reference(features, tokens, attended, weights, matrices, config)
+    return x.contiguous(), z.contiguous(), a.contiguous()  # as the shape function promises
 
 
-def check_shapes(features: Tensor, tokens: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]) -> Config:
+def check_shapes(
+    features: Tensor, tokens: Tensor, attended: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
+) -> Config:
     """Raise ValueError, naming the argument, unless the shapes fit together."""
     c = layout.check_config(Kind.BLOCK, config)
-    check_block_inputs("block", features, tokens, c)
+    check_block_inputs("block", features, tokens, attended, c)
     check_vectors("block", Kind.BLOCK, c, weights, matrices)
     return c
 
 
 @block.register_fake
 def _(
-    features: Tensor, tokens: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    c = check_shapes(features, tokens, weights, matrices, config)
+    features: Tensor, tokens: Tensor, attended: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    c = check_shapes(features, tokens, attended, weights, matrices, config)
     B, _, H, W = features.shape
     if c.stride == 2:
         H, W = layout.halved(H), layout.halved(W)
-    return features.new_empty((B, c.out_channels, H, W)), tokens.new_empty((B, c.tokens, c.token_dim))
+    return (
+        features.new_empty((B, c.out_channels, H, W)),
+        tokens.new_empty((B, c.tokens, c.token_dim)),
+        attended.new_empty((B, c.tokens, c.out_channels)),
+    )
 
 
 register_gradient(block, block_reference)
@@ -169,8 +182,8 @@ register_gradient(block, block_reference)
 
 @register_flop_formula(torch.ops.mfedge.block)
 def flops(
-    features: list[int], tokens: list[int], weights: list[int], matrices: list[int], config: Sequence[int],
-    **_: Any,
+    features: list[int], tokens: list[int], attended: list[int], weights: list[int], matrices: list[int],
+    config: Sequence[int], **_: Any,
 ) -> int:  # fmt: skip
     """Its convolutions, Linear layers and attention products; a flop counter counts a multiply-add as 2."""
     B, H, W = features[0], *features[2:]

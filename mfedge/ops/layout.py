@@ -4,6 +4,10 @@
 that this file is also the list of what has to be gathered; a Linear's or convolution's weight is row-major, outputs
 first. Vectors (convolutions, biases, LayerNorms) and matrices (of Linear layers) are kept apart because a
 matrix may be stored as half and a vector never is.
+
+Two names are not an operator's own. `next.` is the Mobile→Former behind a block, of the next block or the head: the
+block attends for it to the map that it writes. The stem does so for the first one, whose query depends on the learned
+tokens alone and is a constant.
 """
 
 from __future__ import annotations
@@ -18,7 +22,10 @@ from torch import Tensor
 MAX_TOKENS = 16  # of a native kernel: the attention over tokens is kept in registers
 MAX_HEADS = 64
 
-Layout = tuple[tuple[str, tuple[int, ...]], ...]  # name → shape, in order
+Part = tuple[str, tuple[int, ...]]  # name → shape
+Layout = tuple[Part, ...]  # in order
+# The Linear layers D → C' between a block's new tokens and the map that it writes.
+TO_MAP = ("former_to_mobile.key", "former_to_mobile.value", "next.mobile_to_former.query")
 
 
 class Kind(IntEnum):
@@ -38,12 +45,12 @@ class Config(NamedTuple):
 
     in_channels: int = 0  # C
     expand: int = 0  # E; E1 of a downsampling block; the head's pointwise convolution
-    out_channels: int = 0  # C'
+    out_channels: int = 0  # C', of the map that is written
     expand2: int = 0  # E2 of a downsampling block
     stride: int = 0
     tokens: int = 0  # M
     token_dim: int = 0  # D
-    heads: int = 0  # N of the bridge
+    heads: int = 0  # N of the bridge, on the map that is written
     former_heads: int = 0
     ffn: int = 0  # 0: no feed-forward layer
     hyper: int = 0  # 0: ReLU6 in place of dynamic ReLU
@@ -64,6 +71,7 @@ def vectors(kind: Kind, config: Config) -> Layout:
             *_conv("stem.0.conv", c.in_channels, 3, 3),
             *_conv("blocks.0.mobile.depthwise.conv", c.expand, 1, 3),
             *_conv("blocks.0.mobile.project.conv", c.out_channels, c.expand, 1),
+            ("blocks.1.mobile_to_former.query", (c.tokens, c.out_channels)),
         )
     if kind is Kind.HEAD:
         return (
@@ -73,7 +81,7 @@ def vectors(kind: Kind, config: Config) -> Layout:
             ("classifier.classify.bias", (c.classes,)),
         )
     if kind is Kind.TOKENS:
-        return _token_vectors(c)[1:]  # the query has been used by then
+        return _token_vectors(c)[:-1]  # no map, so no query of it
     if kind is Kind.BLOCK and c.stride == 1:
         return (
             *_conv("mobile.expand.conv", c.expand, c.in_channels, 1),
@@ -95,11 +103,7 @@ def vectors(kind: Kind, config: Config) -> Layout:
 def matrices(kind: Kind, config: Config) -> Layout:
     """The parts of `matrices`, float32 or float16, in order."""
     C, D = config.in_channels, config.token_dim
-    bridge: Layout = (
-        ("mobile_to_former.query.weight", (C, D)),
-        ("mobile_to_former.gate.0.weight", (C, D)),
-        ("mobile_to_former.project.weight", (D, C)),
-    )
+    bridge: Layout = (("mobile_to_former.gate.0.weight", (C, D)), ("mobile_to_former.project.weight", (D, C)))
     if kind is Kind.HEAD:
         return (
             *bridge,
@@ -117,8 +121,8 @@ def matrices(kind: Kind, config: Config) -> Layout:
                 (f"{act}.hyper.0.weight", (config.hyper, D)),
                 (f"{act}.hyper.2.weight", (2 * channels, config.hyper)),
             ]
-    parts += [(f"former_to_mobile.{name}.weight", (config.out_channels, D)) for name in ("key", "value")]
-    return tuple(parts[1:] if kind is Kind.TOKENS else parts)
+    parts += [(f"{name}.weight", (config.out_channels, D)) for name in TO_MAP]
+    return tuple(parts[:-1] if kind is Kind.TOKENS else parts)
 
 
 def count(layout: Layout) -> int:
@@ -143,9 +147,9 @@ def check_config(kind: Kind, config: Sequence[int]) -> Config:
         raise ValueError(f"{operator}: config must have {len(Config._fields)} integers, found {len(config)}")
     c = Config(*config)
     needed = {
-        Kind.STEM: ("in_channels", "expand", "out_channels"),
+        Kind.STEM: ("in_channels", "expand", "out_channels", "tokens", "heads"),
         Kind.BLOCK: ("in_channels", "expand", "out_channels", "tokens", "token_dim", "heads", "former_heads"),
-        Kind.HEAD: ("in_channels", "expand", "tokens", "token_dim", "heads", "hidden", "classes"),
+        Kind.HEAD: ("in_channels", "expand", "tokens", "token_dim", "hidden", "classes"),
     }[kind]
     for field in needed:
         if getattr(c, field) < 1:
@@ -155,17 +159,17 @@ def check_config(kind: Kind, config: Sequence[int]) -> Config:
             raise ValueError(f"{operator}: {field} must not be negative, found {getattr(c, field)}")
     if kind is not Kind.HEAD and c.stride not in (1, 2):
         raise ValueError(f"{operator}: stride must be 1 or 2, found {c.stride}")
+    if c.tokens > MAX_TOKENS:
+        raise ValueError(f"{operator}: tokens must be at most {MAX_TOKENS}, found {c.tokens}")
     multiples = []
     if kind is Kind.STEM or (kind is Kind.BLOCK and c.stride == 2):
         multiples.append(("expand", "in_channels"))
     if kind is Kind.BLOCK and c.stride == 2:
         multiples.append(("expand2", "out_channels"))
+    if kind is not Kind.HEAD:
+        multiples.append(("out_channels", "heads"))
     if kind is Kind.BLOCK:
-        multiples += [("out_channels", "heads"), ("token_dim", "former_heads")]
-    if kind is not Kind.STEM:
-        multiples.append(("in_channels", "heads"))
-        if c.tokens > MAX_TOKENS:
-            raise ValueError(f"{operator}: tokens must be at most {MAX_TOKENS}, found {c.tokens}")
+        multiples.append(("token_dim", "former_heads"))
     for field, of in multiples:
         value, divisor = getattr(c, field), getattr(c, of)
         if value < 1 or value % divisor:
@@ -183,14 +187,15 @@ def madds(kind: Kind, config: Config, height: int, width: int) -> int:
     c = config
     C, D, M = c.in_channels, c.token_dim, c.tokens
     pixels = height * width
+    attention = 2 * M * c.out_channels  # between the tokens and a pixel that is written, one way
     linears = count(matrices(kind, c))
     if kind is Kind.STEM:
         first = halved(height) * halved(width)
         after = first if c.stride == 1 else halved(halved(height)) * halved(halved(width))
-        return 27 * C * first + (9 + c.out_channels) * c.expand * after
+        return 27 * C * first + ((9 + c.out_channels) * c.expand + attention) * after
     if kind is Kind.HEAD:
         classifier = c.hidden * (c.expand + D) + c.classes * c.hidden
-        return (c.expand + 2 * M) * C * pixels + M * (linears - classifier) + classifier
+        return c.expand * C * pixels + M * (linears - classifier) + classifier
     if kind is not Kind.BLOCK:
         raise ValueError(f"madds: expected a stem, block or head, found {kind.name}")
     after = pixels if c.stride == 1 else halved(height) * halved(width)
@@ -198,8 +203,7 @@ def madds(kind: Kind, config: Config, height: int, width: int) -> int:
     if c.stride == 1:
         mobile += C * c.expand * pixels
     hyper = 2 * c.hyper * (D + c.expand + c.second)  # of the first token alone
-    bridge = 2 * M * (C * pixels + c.out_channels * after)
-    return mobile + bridge + M * (linears - hyper) + hyper + 2 * M * M * D
+    return mobile + 2 * attention * after + M * (linears - hyper) + hyper + 2 * M * M * D
 
 
 def _conv(name: str, outputs: int, inputs: int, kernel: int) -> Layout:
@@ -212,9 +216,8 @@ def _norm(name: str, size: int) -> Layout:
 
 
 def _bridge_vectors(c: Config) -> Layout:
-    """Of Mobile→Former, the query first."""
+    """Of Mobile→Former behind its attention."""
     return (
-        ("mobile_to_former.query.bias", (c.in_channels,)),
         ("mobile_to_former.gate.0.bias", (c.in_channels,)),
         ("mobile_to_former.project.bias", (c.token_dim,)),
         *_norm("mobile_to_former.norm", c.token_dim),
@@ -223,7 +226,7 @@ def _bridge_vectors(c: Config) -> Layout:
 
 def _token_vectors(c: Config) -> Layout:
     D = c.token_dim
-    parts: list[tuple[str, tuple[int, ...]]] = [
+    parts: list[Part] = [
         *_bridge_vectors(c),
         ("former.query.bias", (D,)),
         ("former.project.bias", (D,)),
@@ -234,4 +237,4 @@ def _token_vectors(c: Config) -> Layout:
     if c.hyper:
         for act, channels in (("mobile.act1", c.expand), ("mobile.act2", c.second)):
             parts += [(f"{act}.hyper.0.bias", (c.hyper,)), (f"{act}.hyper.2.bias", (2 * channels,))]
-    return (*parts, *((f"former_to_mobile.{name}.bias", (c.out_channels,)) for name in ("key", "value")))
+    return (*parts, *((f"{name}.bias", (c.out_channels,)) for name in TO_MAP))

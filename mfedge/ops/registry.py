@@ -78,8 +78,8 @@ def check_vectors(operator: str, kind: Kind, config: Config, weights: Tensor, ma
         )
 
 
-def check_block_inputs(operator: str, features: Tensor, tokens: Tensor, config: Config) -> None:
-    """Raise ValueError unless a block's map and tokens are of its sizes."""
+def check_block_inputs(operator: str, features: Tensor, tokens: Tensor, attended: Tensor, config: Config) -> None:
+    """Raise ValueError unless a block's map, tokens and what was attended to are of its sizes."""
     check_features(operator, features)
     torch._check_value(
         features.shape[1] == config.in_channels,
@@ -89,6 +89,11 @@ def check_block_inputs(operator: str, features: Tensor, tokens: Tensor, config: 
     torch._check_value(
         tokens.shape[1] == config.tokens,
         lambda: f"mfedge::{operator}: tokens must be {config.tokens} a batch, found {tokens.shape[1]}",
+    )
+    expected = (features.shape[0], config.tokens, config.in_channels)  # of each image: never a batch of 1 for all
+    torch._check_value(
+        tuple(attended.shape) == expected,
+        lambda: f"mfedge::{operator}: attended must be {describe(expected)}, found {describe(attended.shape)}",
     )
 
 

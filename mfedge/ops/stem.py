@@ -1,6 +1,10 @@
 """The stem and the lite bottleneck behind it as one operator (paper, Table 11, first two rows).
 
-X = relu6(conv₃ₓ₃,₂(images)),   out = pointwise(relu6(depthwise(X)))  [+ X where nothing changes shape]
+    X ← relu6(conv₃ₓ₃,₂(images)),   X ← pointwise(relu6(depthwise(X)))  [+ X where nothing changes shape]
+    A ← attention(Q, X, X)
+
+A is what the first Mobile→Former attends to. The map is attended to while it is being written, so that the block behind
+never reads it for the bridge; the query Q is that of the learned tokens, a constant with 1/√d in it.
 """
 
 from __future__ import annotations
@@ -15,11 +19,12 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mfedge.ops import layout
 from mfedge.ops.layout import Config, Kind
+from mfedge.ops.mobile_to_former import mobile_to_former_reference
 from mfedge.ops.native import operators
 from mfedge.ops.registry import check_features, check_vectors, register_gradient
 
 
-def stem_reference(images: Tensor, weights: Tensor, config: Sequence[int]) -> Tensor:
+def stem_reference(images: Tensor, weights: Tensor, config: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The plain twin of `torch.ops.mfedge.stem`; same shapes, differentiable."""
     c = Config(*config)
     p = layout.split(weights, layout.vectors(Kind.STEM, c))
@@ -31,12 +36,14 @@ def stem_reference(images: Tensor, weights: Tensor, config: Sequence[int]) -> Te
     x = F.relu6(conv(images, "stem.0.conv", stride=2))  # (B, C, H/2, W/2)
     y = F.relu6(conv(x, "blocks.0.mobile.depthwise.conv", c.stride, groups=c.in_channels))
     y = conv(y, "blocks.0.mobile.project.conv")
-    return x + y if c.stride == 1 and c.in_channels == c.out_channels else y
+    x = x + y if c.stride == 1 and c.in_channels == c.out_channels else y
+    query = p["blocks.1.mobile_to_former.query"].unsqueeze(0)  # (1, M, C')
+    return x, mobile_to_former_reference(x, query, c.heads, 1.0)
 
 
 @torch.library.custom_op("mfedge::stem", mutates_args=())
-def stem(images: Tensor, weights: Tensor, config: Sequence[int]) -> Tensor:
-    """First convolution and lite bottleneck, BatchNorm folded.
+def stem(images: Tensor, weights: Tensor, config: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """First convolution and lite bottleneck, BatchNorm folded, and the attention of the first Mobile→Former.
 
     Args:
         images: (B, 3, H, W) float.
@@ -44,15 +51,17 @@ def stem(images: Tensor, weights: Tensor, config: Sequence[int]) -> Tensor:
         config: the thirteen integers of `layout.Config`.
 
     Returns:
-        (B, out_channels, H', W'), a half or a quarter of H and W, rounded up.
+        Features (B, out_channels, H', W'), a half or a quarter of H and W, rounded up; attended (B, M, out_channels).
 
     Raises:
         ValueError: if the shapes do not fit.
     """
     c = check_shapes(images, weights, config)
     if operators.serves(images) and operators.serves_weights(weights):
-        return operators.of_weights(Kind.STEM, c, weights).run(images)[0]
-    return stem_reference(images, weights, config).contiguous()  # as the shape function promises
+        x, attended = operators.of_weights(Kind.STEM, c, weights).run(images)
+        return x, attended
+    x, attended = stem_reference(images, weights, config)
+    return x.contiguous(), attended.contiguous()  # as the shape function promises
 
 
 def check_shapes(images: Tensor, weights: Tensor, config: Sequence[int]) -> Config:
@@ -67,12 +76,12 @@ def check_shapes(images: Tensor, weights: Tensor, config: Sequence[int]) -> Conf
 
 
 @stem.register_fake
-def _(images: Tensor, weights: Tensor, config: Sequence[int]) -> Tensor:
+def _(images: Tensor, weights: Tensor, config: Sequence[int]) -> tuple[Tensor, Tensor]:
     c = check_shapes(images, weights, config)
-    height, width = layout.halved(images.shape[2]), layout.halved(images.shape[3])
+    B, height, width = images.shape[0], layout.halved(images.shape[2]), layout.halved(images.shape[3])
     if c.stride == 2:
         height, width = layout.halved(height), layout.halved(width)
-    return images.new_empty((images.shape[0], c.out_channels, height, width))
+    return images.new_empty((B, c.out_channels, height, width)), images.new_empty((B, c.tokens, c.out_channels))
 
 
 register_gradient(stem, stem_reference)
@@ -80,6 +89,6 @@ register_gradient(stem, stem_reference)
 
 @register_flop_formula(torch.ops.mfedge.stem)
 def flops(images: list[int], weights: list[int], config: Sequence[int], **_: Any) -> int:
-    """Its convolutions; a flop counter counts a multiply-add as 2."""
+    """Its convolutions and attention products; a flop counter counts a multiply-add as 2."""
     B, H, W = images[0], *images[2:]
     return 2 * B * layout.madds(Kind.STEM, Config(*config), H, W)

@@ -17,6 +17,8 @@ from mfedge.count import count
 from mfedge.deploy import deploy, trace
 from mfedge.deploy.fuse_blocks import Block, FusedOperator
 from mfedge.errors import MfedgeError, UnsupportedError, UsageError
+from mfedge.ops.block import parts
+from mfedge.ops.layout import Config, Kind
 from mfedge.runtimes import load
 from mfedge.zoo import load_spec, variants
 from tests.conftest import network
@@ -110,12 +112,13 @@ def test_deployed_in_inference_mode_it_runs_natively_too(computed_by: str) -> No
 
 @pytest.mark.parametrize("variant", ["214m", "26m"])
 def test_multiply_adds_are_those_of_the_network(variant: str) -> None:
-    """Of 26M with its groups written out, as every export has them."""
+    """Of 26M with its groups written out, as every export has them; the first query of all is a constant."""
     spec = load_spec(variant, ["groups=1"])
     deployed = deploy(network(variant, "groups=1"), kernels="native")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         deployed(torch.zeros(1, 3, 97, 161))
-    assert counter.get_total_flops() // 2 == count(spec, 97, 161).madds
+    first_query = spec.tokens * spec.token_dim * spec.blocks[0].out
+    assert counter.get_total_flops() // 2 == count(spec, 97, 161).madds - first_query
 
 
 def test_a_trace_has_one_node_a_block() -> None:
@@ -137,6 +140,25 @@ def test_the_buffers_are_what_the_kernels_take() -> None:
             assert part.weights.dtype is part.matrices.dtype is torch.float32
             assert part.weights.dim() == part.matrices.dim() == 1
     assert not list(deployed.parameters()), "all are buffers: nothing here is trained"
+
+
+def test_a_query_belongs_to_the_operator_before() -> None:
+    """The one that writes the map; 1/√d is in it."""
+    net = network("26m")
+    deployed = deploy(net, kernels="native")
+    bridges = [*(block.mobile_to_former for block in net.blocks[1:]), net.mobile_to_former]
+    shape, flat = (3, net.blocks[1].mobile_to_former.query.out_features), deployed.stem.weights
+    with torch.no_grad():
+        assert torch.allclose(
+            flat[-shape[0] * shape[1] :].view(shape), bridges[0].query(net.tokens)[0] * bridges[0].scale, rtol=1e-5
+        )
+        for i, behind in enumerate(bridges[1:], start=1):
+            part = deployed.get_submodule(f"blocks.{i}")
+            found = parts(Kind.BLOCK, Config(*part.config), part.weights, part.matrices)
+            for name in ("weight", "bias"):
+                wanted = getattr(behind.query, name) * behind.scale
+                assert torch.equal(found[f"next.mobile_to_former.query.{name}"], wanted)
+                assert wanted.count_nonzero()
 
 
 @pytest.mark.parametrize(

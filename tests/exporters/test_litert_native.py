@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,10 @@ pytestmark = pytest.mark.skipif(native.find("litert") is None, reason="native ke
 
 VARIANTS = pytest.mark.parametrize("variant", ["26m", pytest.param("214m", marks=pytest.mark.slow)])
 DOORS = pytest.mark.parametrize("run", [interpreter, compiled])
-STEM = Config(in_channels=12, expand=24, out_channels=20, stride=2)
-BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=2, former_heads=4, ffn=40, hyper=6)
+STEM = Config(12, 24, 20, stride=2, tokens=5, heads=2)
+BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=5, former_heads=4, ffn=40, hyper=6)
 DOWN = Config(12, 24, 20, 60, 2, tokens=3, token_dim=16, heads=2, former_heads=2, hyper=4)
-HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, heads=2, hidden=50, classes=7)
+HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, hidden=50, classes=7)
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "export" / "samples" / "litert"
 
@@ -103,14 +104,17 @@ def test_what_is_in_a_file(tmp_path: Path) -> None:
     codes = [model.operatorCodes[operator.opcodeIndex].customCode for operator in graph.operators]
     blocks = [f"mfedge.Block.{i}".encode() for i in range(8)]
     assert codes == [None, b"mfedge.Stem.0", *blocks, b"mfedge.Head.0"]
-    transpose, _, block = graph.operators[:3]
+    transpose, stem, block = graph.operators[:3]
     assert list(transpose.inputs)[:1] == list(graph.inputs)
+    assert list(stem.outputs) == [block.inputs[0], block.inputs[2]]
+    for before, after in pairwise(graph.operators[2:]):
+        assert list(before.outputs) == list(after.inputs)[:3]
     program = trace(deploy(network("26m"), kernels="native"), 64, 64)
-    (config,) = [node.args[4] for node in program.graph.nodes if node.name == "block"]
+    (config,) = [node.args[5] for node in program.graph.nodes if node.name == "block"]
     assert bytes(block.customOptions) == options(Config(*config))
-    kinds = {graph.tensors[i].type for operator in graph.operators[2:] for i in list(operator.inputs)[3:]}
+    kinds = {graph.tensors[i].type for operator in graph.operators[2:] for i in list(operator.inputs)[4:]}
     assert kinds == {schema.TensorType.FLOAT16}
-    assert {graph.tensors[operator.inputs[2]].type for operator in graph.operators[2:]} == {schema.TensorType.FLOAT32}
+    assert {graph.tensors[operator.inputs[3]].type for operator in graph.operators[2:]} == {schema.TensorType.FLOAT32}
     assert model.signatureDefs[0].inputs[0].name == b"images"
     assert count_operators(tmp_path / "model.tflite") == {
         "mfedge.Block": 8, "TRANSPOSE": 1, "mfedge.Head": 1, "mfedge.Stem": 1,
@@ -142,15 +146,19 @@ def test_the_same_export_writes_the_same_bytes(tmp_path: Path) -> None:
 # One operator in a file of its own, by both doors.
 
 
+OUTPUTS = {"Stem": 2, "Block": 3}  # of others: 1
+
+
 def one_operator(
-    code: str, inputs: Mapping[str, Array], constants: Mapping[str, Array], custom: bytes, outputs: int = 1,
+    code: str, inputs: Mapping[str, Array], constants: Mapping[str, Array], custom: bytes, outputs: int | None = None,
     wrong: Callable[[Any], None] = lambda _: None,
 ) -> bytes:  # fmt: skip
     """`wrong` may spoil the operator before it is written. Outputs are declared with a shape that is not theirs."""
     writer = Writer()
     activations = {name: writer.tensor(name, array.shape) for name, array in inputs.items()}
     weights = [writer.raw(name, array) for name, array in constants.items()]
-    found = writer.custom(code, [*activations.values(), *weights], [(1,)] * outputs, code, custom)
+    shapes = [(1,)] * (outputs or OUTPUTS.get(code.split(".")[1], 1))
+    found = writer.custom(code, [*activations.values(), *weights], shapes, code, custom)
     wrong(writer.operators[-1])
     return writer.finish(activations, {f"output{i}": tensor for i, tensor in enumerate(found)})
 
@@ -167,7 +175,11 @@ def vectors(kind: Kind, config: Config) -> dict[str, Array]:
 def whole_inputs(kind: Kind, config: Config) -> dict[str, Array]:
     if kind is Kind.STEM:
         return {"images": random(2, 3, 37, 22)}
-    return {"features": random(2, config.in_channels, 11, 14), "tokens": random(1, config.tokens, config.token_dim)}
+    return {
+        "features": random(2, config.in_channels, 11, 14),
+        "tokens": random(1, config.tokens, config.token_dim),
+        "attended": random(2, config.tokens, config.in_channels),
+    }
 
 
 WHOLE = pytest.mark.parametrize(
@@ -191,7 +203,7 @@ def test_a_whole_operator_is_its_twin(
     inputs, constants = whole_inputs(kind, config), vectors(kind, config)
     if half and "matrices" in constants:
         constants["matrices"] = constants["matrices"].astype(np.float16)
-    model = one_operator(f"mfedge.{name}", inputs, constants, options(config), 2 if kind is Kind.BLOCK else 1)
+    model = one_operator(f"mfedge.{name}", inputs, constants, options(config))
     expected = twin(*(torch.from_numpy(array).float() for array in (*inputs.values(), *constants.values())), config)
     expected = expected if isinstance(expected, tuple) else (expected,)
     for array, tensor in zip(run(model, list(inputs.values())), expected, strict=True):
@@ -238,26 +250,44 @@ def refused(run: Run, message: str, code: str, inputs: Mapping[str, Array], *res
 )
 def test_damaged_options_are_refused(run: Run, custom: bytes) -> None:
     inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
-    refused(run, r"mfedge\.Block\.0: expected 60 bytes", "mfedge.Block.0", inputs, constants, custom, 2)
+    refused(run, r"mfedge\.Block\.0: expected 60 bytes", "mfedge.Block.0", inputs, constants, custom)
 
 
 @DOORS
 @pytest.mark.parametrize("value", [-1, -(2**31), 2**31 - 1, 0], ids=str)
-@pytest.mark.parametrize("field", ["in_channels", "expand", "out_channels", "stride", "tokens", "token_dim", "heads"])
-def test_a_hostile_field_is_refused(run: Run, field: str, value: int) -> None:
-    inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
-    custom = options(BLOCK._replace(**{field: value}))
-    refused(run, rf"mfedge\.Block\.0: .*{field}", "mfedge.Block.0", inputs, constants, custom, 2)
+@pytest.mark.parametrize(
+    ("name", "kind", "config", "field"),
+    [
+        *(
+            ("Block", Kind.BLOCK, BLOCK, field)
+            for field in ("in_channels", "expand", "out_channels", "stride", "tokens", "token_dim", "heads")
+        ),
+        *(("Stem", Kind.STEM, STEM, field) for field in ("tokens", "heads")),
+    ],
+)
+def test_a_hostile_field_is_refused(run: Run, name: str, kind: Kind, config: Config, field: str, value: int) -> None:
+    inputs, constants = whole_inputs(kind, config), vectors(kind, config)
+    custom = options(config._replace(**{field: value}))
+    refused(run, rf"mfedge\.{name}\.0: .*{field}", f"mfedge.{name}.0", inputs, constants, custom)
+
+
+@DOORS
+@pytest.mark.parametrize(("name", "kind", "config"), [("Stem", Kind.STEM, STEM), ("Block", Kind.BLOCK, DOWN)])
+def test_heads_divide_the_map_that_is_written(run: Run, name: str, kind: Kind, config: Config) -> None:
+    inputs, constants = whole_inputs(kind, config), vectors(kind, config)
+    custom = options(config._replace(heads=3))  # of the 12 channels that come in, not of the 20 that go out
+    message = rf"mfedge\.{name}\.0: heads: expected a divisor of out_channels 20, found 3"
+    refused(run, message, f"mfedge.{name}.0", inputs, constants, custom)
 
 
 @DOORS
 @WHOLE
 def test_a_wrong_count_of_weights_is_refused(run: Run, name: str, kind: Kind, config: Config, twin: Any) -> None:
-    inputs, constants, outputs = whole_inputs(kind, config), vectors(kind, config), 2 if kind is Kind.BLOCK else 1
+    inputs, constants = whole_inputs(kind, config), vectors(kind, config)
     for part in constants:
         for wrong in (constants[part][:-1], np.append(constants[part], np.float32(0))):
             spoilt = {**constants, part: wrong}
-            refused(run, rf"mfedge\.{name}", f"mfedge.{name}.0", inputs, spoilt, options(config), outputs)
+            refused(run, rf"mfedge\.{name}", f"mfedge.{name}.0", inputs, spoilt, options(config))
 
 
 @DOORS
@@ -272,20 +302,51 @@ def test_half_vectors_are_refused(run: Run) -> None:
 def test_a_map_of_a_wrong_shape_is_refused(run: Run, shape: tuple[int, ...]) -> None:
     inputs = {**whole_inputs(Kind.BLOCK, BLOCK), "features": random(*shape)}
     constants = vectors(Kind.BLOCK, BLOCK)
-    refused(run, r"mfedge\.Block\.0: ", "mfedge.Block.0", inputs, constants, options(BLOCK), 2)
+    refused(run, r"mfedge\.Block\.0: ", "mfedge.Block.0", inputs, constants, options(BLOCK))
+
+
+@DOORS
+@pytest.mark.parametrize("shape", [(1, 5, 12), (2, 4, 12), (2, 5, 20), (5, 12), (2, 5, 12, 1)], ids=str)
+def test_what_was_attended_to_in_a_wrong_shape_is_refused(run: Run, shape: tuple[int, ...]) -> None:
+    inputs = {**whole_inputs(Kind.BLOCK, BLOCK), "attended": random(*shape)}
+    message = rf"mfedge\.Block\.0: .*attended: expected \(2, 5, 12\), found \({', '.join(map(str, shape))}\)"
+    refused(run, message, "mfedge.Block.0", inputs, vectors(Kind.BLOCK, BLOCK), options(BLOCK))
 
 
 @DOORS
 def test_a_wrong_count_of_inputs_is_refused(run: Run) -> None:
     inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
     code = "mfedge.Block.0"
-    for count in (1, 3):
+    for count in (1, 3, 4):
 
         def wrong(operator: Any, count: int = count) -> None:
             operator.inputs = operator.inputs[:count]
 
-        refused(run, r"expected 4 inputs and 2 outputs", code, inputs, constants, options(BLOCK), 2, wrong=wrong)
-    refused(run, r"expected 4 inputs and 2 outputs", code, inputs, constants, options(BLOCK), 1)
+        message = rf"expected 5 inputs and 3 outputs, found {count} and 3"
+        refused(run, message, code, inputs, constants, options(BLOCK), wrong=wrong)
+    for outputs in (1, 2):
+        message = rf"expected 5 inputs and 3 outputs, found 5 and {outputs}"
+        refused(run, message, code, inputs, constants, options(BLOCK), outputs)
+
+
+@DOORS
+@pytest.mark.parametrize(
+    ("name", "kind", "config", "outputs", "message"),
+    [
+        ("Stem", Kind.STEM, STEM, 1, "expected 2 inputs and 2 outputs, found 2 and 1"),
+        ("Stem", Kind.STEM, STEM._replace(tokens=0, heads=0), 1, "tokens: expected 1 to 16, found 0"),
+        ("Block", Kind.BLOCK, BLOCK, 2, "expected 5 inputs and 3 outputs, found 4 and 2"),
+        ("Head", Kind.HEAD, HEAD, 1, "expected 5 inputs and 1 outputs, found 4 and 1"),
+    ],
+)
+def test_an_operator_of_before_is_refused(
+    run: Run, name: str, kind: Kind, config: Config, outputs: int, message: str
+) -> None:
+    """Of ABI 1: nothing attended to goes in, and nothing comes out."""
+    inputs = whole_inputs(kind, config)
+    inputs.pop("attended", None)
+    code, constants = f"mfedge.{name}.0", vectors(kind, config)
+    refused(run, rf"mfedge\.{name}\.0: {message}", code, inputs, constants, options(config), outputs)
 
 
 def test_weights_have_to_be_constants() -> None:
@@ -302,13 +363,14 @@ def test_an_output_that_is_a_constant_is_refused() -> None:
     refused(interpreter, r"mfedge\.Stem", "mfedge.Stem.0", inputs, constants, options(STEM), wrong=wrong)
 
 
-def test_two_outputs_in_one_tensor_are_refused() -> None:
+@pytest.mark.parametrize("places", [(0, 0, 2), (0, 1, 1), (0, 1, 0), (0, 0, 0)], ids=str)
+def test_two_outputs_in_one_tensor_are_refused(places: tuple[int, ...]) -> None:
     inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
 
     def wrong(operator: Any) -> None:
-        operator.outputs = [operator.outputs[0]] * 2
+        operator.outputs = [operator.outputs[place] for place in places]
 
-    refused(interpreter, "an output has no memory", "mfedge.Block.0", inputs, constants, options(BLOCK), 2, wrong=wrong)
+    refused(interpreter, "an output has no memory", "mfedge.Block.0", inputs, constants, options(BLOCK), wrong=wrong)
 
 
 @DOORS
@@ -321,7 +383,7 @@ def test_options_of_random_bytes_never_crash(run: Run) -> None:
             custom[position] = generator.integers(256)
         if bytes(custom) == options(DOWN):
             continue
-        model = one_operator("mfedge.Block.0", inputs, constants, bytes(custom), 2)
+        model = one_operator("mfedge.Block.0", inputs, constants, bytes(custom))
         with contextlib.suppress(Refused):  # few mean the same: a random `scale`, or a field that a block ignores
             run(model, list(inputs.values()))
 

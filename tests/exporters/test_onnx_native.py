@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ pytestmark = pytest.mark.skipif(native.find("onnxruntime") is None, reason="nati
 VARIANTS = pytest.mark.parametrize(
     "variant", ["26m", pytest.param("52m", marks=pytest.mark.slow), pytest.param("214m", marks=pytest.mark.slow)]
 )
-STEM = Config(in_channels=12, expand=24, out_channels=20, stride=2)
-BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=2, former_heads=4, ffn=40, hyper=6)
+STEM = Config(12, 24, 20, stride=2, tokens=5, heads=2)
+BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=5, former_heads=4, ffn=40, hyper=6)
 DOWN = Config(12, 24, 20, 60, 2, tokens=3, token_dim=16, heads=2, former_heads=2, hyper=4)
-HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, heads=2, hidden=50, classes=7)
+HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, hidden=50, classes=7)
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -92,8 +93,12 @@ def test_a_file_can_be_read_without_the_library(tmp_path: Path) -> None:
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*model.graph.value_info, *model.graph.output)
     }
-    features, tokens = model.graph.node[1].output
-    assert shapes[tokens] == [1, 3, 128]
+    features, tokens, attended = model.graph.node[1].output
+    assert (shapes[tokens], shapes[attended]) == ([1, 3, 128], [1, 3, 12])
+    stem, *others = model.graph.node
+    assert list(stem.output) == [others[0].input[0], others[0].input[2]]
+    for before, after in pairwise(others):
+        assert list(before.output) == list(after.input[:3])
     channels, height, width = shapes[features][1:]
     assert channels == 12
     assert (eval(height, {"height": 33, "width": 0}), eval(width, {"height": 0, "width": 50})) == (9, 13)
@@ -109,14 +114,15 @@ def test_the_same_export_writes_the_same_bytes(tmp_path: Path) -> None:
 # One node in a model of its own.
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
+OUTPUTS = {"Stem": 2, "Block": 3}  # of others: 1
 
 
 def one_node(
-    op_type: str, inputs: Arrays, constants: Arrays, attributes: Mapping[str, Any], outputs: int = 1, **more: Any
+    op_type: str, inputs: Arrays, constants: Arrays, attributes: Mapping[str, Any], outputs: int | None = None
 ) -> bytes:
     """A model of one node of ours; its inputs have no shapes, so that a session takes any."""
     kinds = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.float16): TensorProto.FLOAT16}
-    names = [f"output{i}" for i in range(outputs)]
+    names = [f"output{i}" for i in range(outputs or OUTPUTS.get(op_type, 1))]
     node = helper.make_node(op_type, [*inputs, *constants], names, name="the node", domain="mfedge", **attributes)
     graph = helper.make_graph(
         [node],
@@ -126,7 +132,7 @@ def one_node(
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     imports = [helper.make_opsetid("", 20), helper.make_opsetid("mfedge", 1)]
-    return helper.make_model(graph, opset_imports=imports, ir_version=9, **more).SerializeToString()
+    return helper.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString()
 
 
 def session(model: bytes) -> onnxruntime.InferenceSession:
@@ -191,7 +197,11 @@ WHOLE = pytest.mark.parametrize(
 def whole_inputs(kind: Kind, config: Config) -> dict[str, np.ndarray[Any, Any]]:
     if kind is Kind.STEM:
         return {"images": random(2, 3, 37, 22)}
-    return {"features": random(2, config.in_channels, 11, 14), "tokens": random(1, config.tokens, config.token_dim)}
+    return {
+        "features": random(2, config.in_channels, 11, 14),
+        "tokens": random(1, config.tokens, config.token_dim),
+        "attended": random(2, config.tokens, config.in_channels),
+    }
 
 
 @WHOLE
@@ -202,7 +212,7 @@ def test_a_whole_operator_alone_is_its_twin(
     inputs, constants = whole_inputs(kind, config), vectors(kind, config)
     if half and "matrices" in constants:
         constants["matrices"] = constants["matrices"].astype(np.float16)
-    model = one_node(op_type, inputs, constants, config._asdict(), 2 if kind is Kind.BLOCK else 1)
+    model = one_node(op_type, inputs, constants, config._asdict())
     tensors = [torch.from_numpy(array).float() for array in (*inputs.values(), *constants.values())]
     assert_close(session(model).run(None, inputs), twin(*tensors, config))
 
@@ -241,23 +251,21 @@ def refused(model: bytes, message: str) -> None:
 
 @WHOLE
 def test_a_wrong_count_of_weights_is_one_error(op_type: str, kind: Kind, config: Config, twin: Any) -> None:
-    inputs, outputs = whole_inputs(kind, config), 2 if kind is Kind.BLOCK else 1
-    constants = vectors(kind, config)
+    inputs, constants = whole_inputs(kind, config), vectors(kind, config)
     for name in constants:
         for wrong in (constants[name][:-1], np.append(constants[name], np.float32(0)), constants[name][:0]):
-            model = one_node(op_type, inputs, {**constants, name: wrong}, config._asdict(), outputs)
+            model = one_node(op_type, inputs, {**constants, name: wrong}, config._asdict())
             refused(model, rf"mfedge\.{op_type} 'the node': .*{len(wrong)}")
 
 
 @WHOLE
 def test_a_missing_attribute_is_named(op_type: str, kind: Kind, config: Config, twin: Any) -> None:
-    inputs, outputs = whole_inputs(kind, config), 2 if kind is Kind.BLOCK else 1
+    inputs = whole_inputs(kind, config)
     for field in Config._fields:
         attributes = config._asdict()
         del attributes[field]
         refused(
-            one_node(op_type, inputs, vectors(kind, config), attributes, outputs),
-            f"'the node': attribute {field} is missing",
+            one_node(op_type, inputs, vectors(kind, config), attributes), f"'the node': attribute {field} is missing"
         )
 
 
@@ -275,12 +283,40 @@ def test_an_attention_without_its_attribute_is_refused(name: str, attributes: di
     refused(one_node("MobileToFormer", inputs, {}, attributes), f"'the node': attribute {name} is missing")
 
 
-def test_a_configuration_that_is_none_is_refused() -> None:
-    config = BLOCK._replace(heads=7)
-    inputs = whole_inputs(Kind.BLOCK, config)
-    refused(
-        one_node("Block", inputs, vectors(Kind.BLOCK, BLOCK), config._asdict(), 2), r"mfedge\.Block 'the node': .*heads"
-    )
+@pytest.mark.parametrize(
+    ("op_type", "kind", "config", "field", "value"),
+    [
+        ("Block", Kind.BLOCK, BLOCK, "heads", 7),
+        ("Block", Kind.BLOCK, DOWN, "heads", 3),  # of the 12 channels that come in, not of the 20 that go out
+        ("Stem", Kind.STEM, STEM, "heads", 3),
+        ("Stem", Kind.STEM, STEM, "heads", 0),
+        ("Stem", Kind.STEM, STEM, "tokens", 0),
+        ("Stem", Kind.STEM, STEM, "tokens", 17),
+    ],
+)
+def test_a_configuration_that_is_none_is_refused(
+    op_type: str, kind: Kind, config: Config, field: str, value: int
+) -> None:
+    attributes = {**config._asdict(), field: value}
+    model = one_node(op_type, whole_inputs(kind, config), vectors(kind, config), attributes)
+    refused(model, rf"mfedge\.{op_type} 'the node': {field}: expected .*, found {value}")
+
+
+@pytest.mark.parametrize(
+    ("op_type", "kind", "config", "outputs", "message"),
+    [
+        ("Stem", Kind.STEM, STEM, 1, "output size 1 not in range"),
+        ("Block", Kind.BLOCK, BLOCK, 2, "input size 4 not in range"),
+        ("Head", Kind.HEAD, HEAD, 1, "input size 4 not in range"),
+    ],
+)
+def test_a_node_of_before_is_refused(op_type: str, kind: Kind, config: Config, outputs: int, message: str) -> None:
+    """Of ABI 1: nothing attended to goes in, and nothing comes out."""
+    inputs = whole_inputs(kind, config)
+    inputs.pop("attended", None)
+    with pytest.raises(Exception, match=rf"the node.*mfedge::{op_type}:1\) has {message}") as caught:
+        session(one_node(op_type, inputs, vectors(kind, config), config._asdict(), outputs))
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_have_to_be_initializers() -> None:
@@ -302,7 +338,8 @@ def test_constant_nodes_are_initializers_too() -> None:
     expected = session(model.SerializeToString()).run(None, inputs)
     node = helper.make_node("Constant", [], ["weights"], value=model.graph.initializer.pop())
     model.graph.node.insert(0, node)
-    assert np.array_equal(session(model.SerializeToString()).run(None, inputs), expected)
+    found = session(model.SerializeToString()).run(None, inputs)
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int32, np.int64])
@@ -328,15 +365,23 @@ def test_half_vectors_are_refused() -> None:
         {"tokens": (3, 5, 24)},
         {"tokens": (5, 24)},
         {"tokens": (1, 4, 24)},
+        {"attended": (1, 5, 12)},
+        {"attended": (2, 4, 12)},
+        {"attended": (2, 5, 20)},
+        {"attended": (5, 12)},
+        {"attended": (2, 5, 12, 1)},
     ],
     ids=str,
 )
 def test_inputs_of_a_wrong_shape_are_one_error_and_the_session_lives_on(wrong: dict[str, tuple[int, ...]]) -> None:
     inputs = whole_inputs(Kind.BLOCK, BLOCK)
-    loaded = session(one_node("Block", inputs, vectors(Kind.BLOCK, BLOCK), BLOCK._asdict(), 2))
+    loaded = session(one_node("Block", inputs, vectors(Kind.BLOCK, BLOCK), BLOCK._asdict()))
     expected = loaded.run(None, inputs)
-    with pytest.raises(Exception, match=r"mfedge\.Block 'the node': "):
+    with pytest.raises(Exception, match=r"mfedge\.Block 'the node': ") as caught:
         loaded.run(None, {**inputs, **{name: random(*shape) for name, shape in wrong.items()}})
+    if "attended" in wrong:
+        found = ", ".join(map(str, wrong["attended"]))
+        assert f"attended: expected (2, 5, 12), found ({found})" in str(caught.value)
     assert all(np.array_equal(*pair) for pair in zip(loaded.run(None, inputs), expected, strict=True))
 
 

@@ -25,11 +25,11 @@ from tests.exporters.openvino_common import FLOAT32, Array, assert_close, core, 
 
 pytestmark = pytest.mark.skipif(native.find("openvino") is None, reason="native kernels are not built")
 
-STEM = Config(in_channels=12, expand=24, out_channels=20, stride=2)
-SAME = Config(in_channels=12, expand=24, out_channels=12, stride=1)
-BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=2, former_heads=4, ffn=40, hyper=6)
+STEM = Config(12, 24, 20, stride=2, tokens=5, heads=2)
+SAME = Config(12, 24, 12, stride=1, tokens=3, heads=4)
+BLOCK = Config(12, 36, 20, 0, 1, tokens=5, token_dim=24, heads=5, former_heads=4, ffn=40, hyper=6)
 DOWN = Config(12, 24, 20, 60, 2, tokens=3, token_dim=16, heads=2, former_heads=2, hyper=4)
-HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, heads=2, hidden=50, classes=7)
+HEAD = Config(in_channels=20, expand=30, tokens=5, token_dim=24, hidden=50, classes=7)
 
 
 def one_operator(
@@ -62,8 +62,11 @@ def vectors(kind: Kind, config: Config, seed: int = 1) -> dict[str, Array]:
 def whole_inputs(kind: Kind, config: Config, batch: int = 2, token_batch: int = 1) -> dict[str, Array]:
     if kind is Kind.STEM:
         return {"images": random(batch, 3, 37, 22)}
-    tokens = random(token_batch, config.tokens, config.token_dim)
-    return {"features": random(batch, config.in_channels, 11, 14), "tokens": tokens}
+    return {
+        "features": random(batch, config.in_channels, 11, 14),
+        "tokens": random(token_batch, config.tokens, config.token_dim),
+        "attended": random(batch, config.tokens, config.in_channels),
+    }
 
 
 def expected(twin: Callable[..., Any], *arguments: Any) -> list[Array]:
@@ -154,7 +157,8 @@ def test_attributes_survive_a_file(tmp_path: Path) -> None:
 def test_unknown_ranks_are_found_out_at_the_first_run() -> None:
     inputs, constants = whole_inputs(Kind.BLOCK, DOWN), vectors(Kind.BLOCK, DOWN)
     model = one_operator("Block", {key: (-1,) * array.ndim for key, array in inputs.items()}, constants, DOWN._asdict())
-    assert model.output(0).partial_shape == ov.PartialShape([-1, 20, -1, -1])
+    shapes = [output.partial_shape for output in model.outputs]
+    assert shapes == [ov.PartialShape(shape) for shape in ([-1, 20, -1, -1], [-1, 3, 16], [-1, 3, 20])]
     wanted = expected(ops.block_reference, *inputs.values(), *constants.values(), DOWN)
     for found, array in zip(run_one(model, inputs), wanted, strict=True):
         assert_close(found, array)
@@ -166,6 +170,7 @@ def test_interval_sizes_are_halved() -> None:
     parameter = opset13.parameter(images, np.float32)
     node = factory(extension()).create("Stem", [parameter, weights], SAME._asdict())
     assert node.output(0).partial_shape == ov.PartialShape([1, 12, ov.Dimension(16, 33), ov.Dimension(17, -1)])
+    assert node.output(1).partial_shape == ov.PartialShape([1, 3, 12])
 
 
 def test_other_weights_are_another_operator() -> None:
@@ -175,7 +180,7 @@ def test_other_weights_are_another_operator() -> None:
     run_one(model, inputs)
     other = vectors(Kind.BLOCK, BLOCK, seed=7)
     (node,) = [node for node in model.get_ops() if node.get_type_name() == "Block"]
-    for port, array in ((2, other["weights"]), (3, other["matrices"])):
+    for port, array in ((3, other["weights"]), (4, other["matrices"])):
         node.input(port).replace_source_output(opset13.constant(array).output(0))
     model.validate_nodes_and_infer_types()
     wanted = expected(ops.block_reference, *inputs.values(), *other.values(), BLOCK)
@@ -204,18 +209,30 @@ def test_a_wrong_count_of_weights_is_refused(name: str, kind: Kind, config: Conf
 
 
 @pytest.mark.parametrize(
-    ("features", "tokens", "message"),
+    ("wrong", "message"),
     [
-        ((2, 13, 11, 14), (1, 5, 24), r"features: expected \(B, 12, H, W\), found \[2,13,11,14\]"),
-        ((2, 12, 11), (1, 5, 24), r"features: expected \(B, 12, H, W\), found \[2,12,11\]"),
-        ((2, 12, 11, 14), (1, 6, 24), r"tokens: expected \(B or 1, 5, 24\), found \[1,6,24\]"),
-        ((2, 12, 11, 14), (3, 5, 24), r"tokens: expected \(B or 1, 5, 24\), found \[3,5,24\]"),
-        ((2, 12, 11, 14), (5, 24), r"tokens: expected \(B or 1, 5, 24\), found \[5,24\]"),
-        ((-1, 12, -1, -1), (1, 5, -1, 24), r"tokens: expected \(B or 1, 5, 24\), found \[1,5,\?,24\]"),
+        ({"features": (2, 13, 11, 14)}, r"features: expected \(B, 12, H, W\), found \[2,13,11,14\]"),
+        ({"features": (2, 12, 11)}, r"features: expected \(B, 12, H, W\), found \[2,12,11\]"),
+        ({"tokens": (1, 6, 24)}, r"tokens: expected \(B or 1, 5, 24\), found \[1,6,24\]"),
+        ({"tokens": (3, 5, 24)}, r"tokens: expected \(B or 1, 5, 24\), found \[3,5,24\]"),
+        ({"tokens": (5, 24)}, r"tokens: expected \(B or 1, 5, 24\), found \[5,24\]"),
+        (
+            {"features": (-1, 12, -1, -1), "tokens": (1, 5, -1, 24)},
+            r"tokens: expected \(B or 1, 5, 24\), found \[1,5,\?,24\]",
+        ),
+        ({"attended": (1, 5, 12)}, r"attended: expected \(2, 5, 12\), found \[1,5,12\]"),
+        ({"attended": (2, 6, 12)}, r"attended: expected \(2, 5, 12\), found \[2,6,12\]"),
+        ({"attended": (2, 5, 20)}, r"attended: expected \(2, 5, 12\), found \[2,5,20\]"),
+        ({"attended": (5, 12)}, r"attended: expected \(2, 5, 12\), found \[5,12\]"),
+        (
+            {"features": (-1, 12, -1, -1), "attended": (-1, 5, 24)},
+            r"attended: expected \(B, 5, 12\), found \[\?,5,24\]",
+        ),
+        ({"features": (-1, 12, -1, -1), "tokens": (3, 5, 24)}, r"attended: expected \(3, 5, 12\), found \[2,5,12\]"),
     ],
 )
-def test_a_wrong_shape_is_refused(features: tuple[int, ...], tokens: tuple[int, ...], message: str) -> None:
-    inputs = {"features": features, "tokens": tokens}
+def test_a_wrong_shape_is_refused(wrong: dict[str, tuple[int, ...]], message: str) -> None:
+    inputs = {**whole_inputs(Kind.BLOCK, BLOCK), **wrong}
     refused(
         r"^mfedge\.Block '.*': " + message,
         lambda: one_operator("Block", inputs, vectors(Kind.BLOCK, BLOCK), BLOCK._asdict()),
@@ -227,7 +244,13 @@ def test_a_wrong_shape_that_shows_when_it_runs_is_refused() -> None:
     model = one_operator(
         "Block", {key: (-1,) * array.ndim for key, array in inputs.items()}, constants, BLOCK._asdict()
     )
-    for name, shape in (("tokens", (1, 5, 25)), ("tokens", (3, 5, 24)), ("features", (2, 13, 4, 4))):
+    for name, shape in (
+        ("tokens", (1, 5, 25)),
+        ("tokens", (3, 5, 24)),
+        ("features", (2, 13, 4, 4)),
+        ("attended", (1, 5, 12)),
+        ("attended", (2, 5, 20)),
+    ):
         message = rf"mfedge\.Block '.*': {name}: expected .*, found \[{','.join(map(str, shape))}\]"
         refused(message, lambda: run_one(model, {**inputs, name: random(*shape)}))  # noqa: B023
 
@@ -245,11 +268,28 @@ def test_a_model_evaluates_itself() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, -(2**31), 2**31 - 1, 2**40, 0], ids=str)
-@pytest.mark.parametrize("field", ["in_channels", "expand", "out_channels", "stride", "tokens", "token_dim", "heads"])
-def test_a_hostile_field_is_refused(field: str, value: int) -> None:
-    inputs, constants = whole_inputs(Kind.BLOCK, BLOCK), vectors(Kind.BLOCK, BLOCK)
-    config = {**BLOCK._asdict(), field: value}
-    refused(rf"mfedge\.Block '.*': .*{field}", lambda: one_operator("Block", inputs, constants, config))
+@pytest.mark.parametrize(
+    ("name", "kind", "config", "field"),
+    [
+        *(
+            ("Block", Kind.BLOCK, BLOCK, field)
+            for field in ("in_channels", "expand", "out_channels", "stride", "tokens", "token_dim", "heads")
+        ),
+        *(("Stem", Kind.STEM, STEM, field) for field in ("tokens", "heads")),
+    ],
+)
+def test_a_hostile_field_is_refused(name: str, kind: Kind, config: Config, field: str, value: int) -> None:
+    inputs, constants = whole_inputs(kind, config), vectors(kind, config)
+    attributes = {**config._asdict(), field: value}
+    refused(rf"mfedge\.{name} '.*': .*{field}", lambda: one_operator(name, inputs, constants, attributes))
+
+
+@pytest.mark.parametrize(("name", "kind", "config"), [("Stem", Kind.STEM, STEM), ("Block", Kind.BLOCK, DOWN)])
+def test_heads_divide_the_map_that_is_written(name: str, kind: Kind, config: Config) -> None:
+    inputs, constants = whole_inputs(kind, config), vectors(kind, config)
+    attributes = {**config._asdict(), "heads": 3}  # of the 12 channels that come in, not of the 20 that go out
+    message = rf"^mfedge\.{name} '.*': heads: expected a divisor of out_channels 20, found 3$"
+    refused(message, lambda: one_operator(name, inputs, constants, attributes))
 
 
 @pytest.mark.parametrize(
@@ -277,3 +317,19 @@ def test_weights_that_are_no_constants_are_refused() -> None:
 def test_a_wrong_count_of_inputs_is_refused(inputs: dict[str, tuple[int, ...]]) -> None:
     message = rf"mfedge\.FormerToMobile '.*': expected 3 inputs, found {len(inputs)}"
     refused(message, lambda: one_operator("FormerToMobile", inputs, {}, {"heads": 2, "scale": 1.0}))
+
+
+@pytest.mark.parametrize(("name", "kind", "config"), [("Block", Kind.BLOCK, BLOCK), ("Head", Kind.HEAD, HEAD)])
+def test_a_node_of_before_is_refused(name: str, kind: Kind, config: Config) -> None:
+    """Of ABI 1: nothing attended to goes in."""
+    inputs = {key: value for key, value in whole_inputs(kind, config).items() if key != "attended"}
+    message = rf"^mfedge\.{name} '.*': expected 5 inputs, found 4$"
+    refused(message, lambda: one_operator(name, inputs, vectors(kind, config), config._asdict()))
+
+
+def test_a_stem_of_before_is_refused() -> None:
+    """Of ABI 1: it attended to nothing."""
+    config = STEM._replace(tokens=0, heads=0)
+    inputs, constants = whole_inputs(Kind.STEM, config), vectors(Kind.STEM, config)
+    message = r"^mfedge\.Stem '.*': tokens: expected 1 to 16, found 0$"
+    refused(message, lambda: one_operator("Stem", inputs, constants, config._asdict()))

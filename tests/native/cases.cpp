@@ -59,10 +59,12 @@ struct Filler {
 void fill_weights(const Case& given, Filler f) {
   const mfedge_config& c = given.config;
   const size_t C = c.in_channels, E = c.expand, O = c.out_channels, D = c.token_dim, E2 = c.stride == 2 ? c.expand2 : E;
-  if (given.kind == MFEDGE_STEM) f.layer(C, 27), f.layer(E, 9), f.layer(O, E);
+  if (given.kind == MFEDGE_STEM) {
+    f.layer(C, 27), f.layer(E, 9), f.layer(O, E);
+    f.fill(c.tokens * O, 1.7 / std::sqrt(O / c.heads));
+  }
   if (given.kind == MFEDGE_BLOCK && c.stride == 1) f.layer(E, C), f.layer(E, 9), f.layer(O, E);
   if (given.kind == MFEDGE_BLOCK && c.stride == 2) f.layer(E, 9), f.layer(O, E), f.layer(E2, 9), f.layer(O, E2);
-  if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD) f.bias(C);
   if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD || given.kind == MFEDGE_TOKENS) {
     f.fill(C, 1, 0.5);  // gates on both sides of both clips
     f.bias(D), f.norm(D);
@@ -73,14 +75,13 @@ void fill_weights(const Case& given, Filler f) {
     if (c.hyper) f.bias(c.hyper), f.bias(2 * E), f.bias(c.hyper), f.bias(2 * E2);
     f.bias(O), f.bias(O);
   }
+  if (given.kind == MFEDGE_BLOCK) f.bias(O);
   if (given.kind == MFEDGE_HEAD) f.layer(E, C), f.bias(c.hidden), f.bias(c.classes);
 }
 
 void fill_matrices(const Case& given, Filler f) {
   const mfedge_config& c = given.config;
   const size_t C = c.in_channels, E = c.expand, O = c.out_channels, D = c.token_dim, E2 = c.stride == 2 ? c.expand2 : E;
-  // The query carries 1/sqrt of the head's depth.
-  if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD) f.fill(C * D, 1.7 / std::sqrt(D) / std::sqrt(C / c.heads));
   if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD || given.kind == MFEDGE_TOKENS) f.weight(C, D), f.weight(D, C);
   if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_TOKENS) {
     f.fill(D * D, 1.7 / std::sqrt(D) / std::sqrt(D / c.former_heads)), f.weight(D, D);
@@ -88,6 +89,8 @@ void fill_matrices(const Case& given, Filler f) {
     if (c.hyper) f.weight(c.hyper, D), f.weight(2 * E, c.hyper), f.weight(c.hyper, D), f.weight(2 * E2, c.hyper);
     f.fill(O * D, 1.7 / std::sqrt(D) / std::sqrt(O)), f.weight(O, D);
   }
+  // The query carries 1/sqrt of the head's depth.
+  if (given.kind == MFEDGE_BLOCK) f.fill(O * D, 1.7 / std::sqrt(D) / std::sqrt(O / c.heads));
   if (given.kind == MFEDGE_HEAD) f.weight(c.hidden, E + D), f.weight(c.classes, c.hidden);
 }
 
@@ -172,19 +175,16 @@ Case random_case(mfedge_kind kind, Random& random) {
   } else {
     c.expand = static_cast<int32_t>(between(random, 1, large ? 400 : 70));
   }
-  if (kind == MFEDGE_STEM) {
-    c.heads = 0;
-    return made;
-  }
-  if (c.stride == 2) c.expand2 = static_cast<int32_t>(c.out_channels * between(random, 1, widest));
   c.tokens = tokens;
+  if (kind == MFEDGE_STEM) return made;
+  if (c.stride == 2) c.expand2 = static_cast<int32_t>(c.out_channels * between(random, 1, widest));
   c.former_heads = static_cast<int32_t>(between(random, 1, 4));
   // Not below 8: the variance of two or three values may be as small as its rounding, and no bound holds then.
   c.token_dim = static_cast<int32_t>(c.former_heads * between(random, (8 + c.former_heads - 1) / c.former_heads, large ? 70 : 20));
   if (between(random, 0, 3)) c.ffn = static_cast<int32_t>(between(random, 1, 90));
   if (between(random, 0, 3)) c.hyper = static_cast<int32_t>(between(random, 1, 120));
   if (kind == MFEDGE_HEAD) {
-    c.out_channels = c.expand2 = c.stride = c.former_heads = c.ffn = c.hyper = 0;
+    c.out_channels = c.expand2 = c.stride = c.heads = c.former_heads = c.ffn = c.hyper = 0;
     c.hidden = static_cast<int32_t>(between(random, 1, 70)), c.classes = static_cast<int32_t>(between(random, 1, 70));
   }
   return made;
@@ -218,7 +218,8 @@ Data make_data(const Case& given) {
       break;
     case MFEDGE_BLOCK:
     case MFEDGE_HEAD:
-      data.inputs = {random_map(given, c.in_channels, random), tokens(c.tokens, c.token_dim)};
+      data.inputs = {random_map(given, c.in_channels, random), tokens(c.tokens, c.token_dim),
+                     random_array({given.batch, c.tokens, c.in_channels}, random)};
       break;
     case MFEDGE_TOKENS:
       data.inputs = {random_array({given.batch, c.tokens, c.in_channels}, random), tokens(c.tokens, c.token_dim)};

@@ -200,7 +200,7 @@ Array first_token(const Array& tokens) {
 }
 
 // What follows the attention over pixels: Z <- LN(Z + W(gate * attended)).
-Array gather(const Array& tokens, const Array& attended, Reader& matrices, Reader& weights) {
+Array bridge(const Array& tokens, const Array& attended, Reader& matrices, Reader& weights) {
   Array gated = linear(tokens, attended.shape[2], matrices, weights);
   each(gated, [](double x) { return clip(x, 0, 2); });
   for (size_t i = 0; i < gated.data.size(); ++i) gated.data[i] *= attended.data[i];
@@ -259,11 +259,10 @@ struct TokenSide {
   Array tokens, slopes1, slopes2, key, value;
 };
 
-// `weights` and `matrices` stand behind the query of Mobile->Former.
 TokenSide token_side(const Array& tokens, const Array& attended, const mfedge_config& c, Reader& matrices,
                      Reader& weights) {
   TokenSide side;
-  side.tokens = former(gather(tokens, attended, matrices, weights), c, matrices, weights);
+  side.tokens = former(bridge(tokens, attended, matrices, weights), c, matrices, weights);
   if (c.hyper) {
     side.slopes1 = slopes(side.tokens, c.expand, c.hyper, matrices, weights);
     side.slopes2 = slopes(side.tokens, second(c), c.hyper, matrices, weights);
@@ -273,14 +272,16 @@ TokenSide token_side(const Array& tokens, const Array& attended, const mfedge_co
   return side;
 }
 
-Array stem(const Array& images, const mfedge_config& c, Reader& weights) {
+std::vector<Array> stem(const Array& images, const mfedge_config& c, Reader& weights) {
   Array first = convolution(images, c.in_channels, 1, 2, weights);
   each(first, relu6);
   Array hidden = convolution(first, c.expand, c.in_channels, c.stride, weights);
   each(hidden, relu6);
   Array y = pointwise(hidden, c.out_channels, weights);
   if (c.stride == 1 && c.in_channels == c.out_channels) add(y, first);
-  return y;
+  Array query(Shape{1, c.tokens, c.out_channels});
+  query.data = weights.take(int64_t{c.tokens} * c.out_channels);
+  return {y, mobile_to_former(y, query, c.heads, 1)};
 }
 
 Array mobile(const Array& map, const TokenSide& side, const mfedge_config& c, Reader& weights) {
@@ -304,25 +305,23 @@ Array mobile(const Array& map, const TokenSide& side, const mfedge_config& c, Re
 }
 
 // The vectors of Mobile come before those of the tokens but need the slopes, so they are read a second time.
-std::vector<Array> block(const Array& map, const Array& given, const mfedge_config& c, Reader& matrices,
-                         Reader& weights) {
+std::vector<Array> block(const Array& map, const Array& given, const Array& attended, const mfedge_config& c,
+                         Reader& matrices, Reader& weights) {
   Reader mobile_weights = weights;
   weights.at += c.stride == 1
                     ? static_cast<size_t>(c.expand) * (c.in_channels + 1 + 9 + 1) + c.out_channels * (c.expand + 1)
                     : static_cast<size_t>(c.expand) * 10 + c.out_channels * (c.expand + 1) +
                           static_cast<size_t>(c.expand2) * 10 + c.out_channels * (c.expand2 + 1);
-  const Array tokens = for_each_image(given, map.shape[0]);
-  const Array query = linear(tokens, c.in_channels, matrices, weights);
-  const TokenSide side = token_side(tokens, mobile_to_former(map, query, c.heads, 1), c, matrices, weights);
-  const Array y = mobile(map, side, c, mobile_weights);
-  return {former_to_mobile(y, side.key, side.value, c.heads, 1), side.tokens};
+  const TokenSide side = token_side(for_each_image(given, map.shape[0]), attended, c, matrices, weights);
+  const Array query = linear(side.tokens, c.out_channels, matrices, weights);
+  const Array y = former_to_mobile(mobile(map, side, c, mobile_weights), side.key, side.value, c.heads, 1);
+  return {y, side.tokens, mobile_to_former(y, query, c.heads, 1)};
 }
 
-Array head(const Array& map, const Array& given, const mfedge_config& c, Reader& matrices, Reader& weights) {
+Array head(const Array& map, const Array& given, const Array& attended, const mfedge_config& c, Reader& matrices,
+           Reader& weights) {
   const int64_t B = map.shape[0], P = map.shape[2] * map.shape[3], E = c.expand, D = c.token_dim;
-  Array tokens = for_each_image(given, B);
-  const Array query = linear(tokens, c.in_channels, matrices, weights);
-  tokens = gather(tokens, mobile_to_former(map, query, c.heads, 1), matrices, weights);
+  const Array tokens = bridge(for_each_image(given, B), attended, matrices, weights);
   Array wide = pointwise(map, E, weights);
   each(wide, relu6);
   Array pooled(Shape{B, E + D});
@@ -343,21 +342,21 @@ Array head(const Array& map, const Array& given, const mfedge_config& c, Reader&
 
 bool valid(mfedge_kind kind, const mfedge_config& c) {
   const bool tokens = c.tokens >= 1 && c.tokens <= 16 && c.token_dim >= 1;
-  const bool bridge = c.in_channels >= 1 && c.heads >= 1 && c.in_channels % c.heads == 0;
+  const bool attends = c.out_channels >= 1 && c.heads >= 1 && c.out_channels % c.heads == 0;
   switch (kind) {
     case MFEDGE_STEM:
-      return c.in_channels >= 1 && c.expand >= 1 && c.expand % c.in_channels == 0 && c.out_channels >= 1 &&
-             (c.stride == 1 || c.stride == 2);
+      return c.in_channels >= 1 && c.expand >= 1 && c.expand % c.in_channels == 0 && attends && c.tokens >= 1 &&
+             c.tokens <= 16 && (c.stride == 1 || c.stride == 2);
     case MFEDGE_BLOCK:
-      if (!bridge || c.out_channels < 1 || c.out_channels % c.heads) return false;
-      if (c.stride == 2 && c.expand >= 1 && (c.expand % c.in_channels || c.expand2 % c.out_channels)) return false;
+      if (!attends) return false;
+      if (c.stride == 2 && c.in_channels >= 1 && c.expand >= 1 && (c.expand % c.in_channels || c.expand2 % c.out_channels)) return false;
       [[fallthrough]];
     case MFEDGE_TOKENS:
       return tokens && c.in_channels >= 1 && c.out_channels >= 1 && c.expand >= 1 &&
              ((c.stride == 1 && c.expand2 >= 0) || (c.stride == 2 && c.expand2 >= 1)) && c.former_heads >= 1 &&
              c.token_dim % c.former_heads == 0 && c.ffn >= 0 && c.hyper >= 0;
     case MFEDGE_HEAD:
-      return tokens && bridge && c.expand >= 1 && c.hidden >= 1 && c.classes >= 1;
+      return tokens && c.in_channels >= 1 && c.expand >= 1 && c.hidden >= 1 && c.classes >= 1;
     case MFEDGE_MOBILE_TO_FORMER:
     case MFEDGE_FORMER_TO_MOBILE:
       return c.heads >= 1;
@@ -368,25 +367,27 @@ bool valid(mfedge_kind kind, const mfedge_config& c) {
 }
 
 int input_count(mfedge_kind kind) {
-  return kind == MFEDGE_STEM ? 1 : kind == MFEDGE_FORMER_TO_MOBILE || kind == MFEDGE_DYNAMIC_RELU ? 3 : 2;
+  return kind == MFEDGE_STEM ? 1 : kind == MFEDGE_TOKENS || kind == MFEDGE_MOBILE_TO_FORMER ? 2 : 3;
 }
 
-int output_count(mfedge_kind kind) { return kind == MFEDGE_BLOCK ? 2 : kind == MFEDGE_TOKENS ? 5 : 1; }
+int output_count(mfedge_kind kind) {
+  return kind == MFEDGE_STEM ? 2 : kind == MFEDGE_BLOCK ? 3 : kind == MFEDGE_TOKENS ? 5 : 1;
+}
 
 Counts count(mfedge_kind kind, const mfedge_config& c) {
   const size_t C = c.in_channels, E = c.expand, O = c.out_channels, E2 = second(c), D = c.token_dim, F = c.ffn;
   const size_t R = c.hyper, N = c.hidden, K = c.classes;
-  const Counts bridge = {C + C + D + D + D, C * D + C * D + D * C};
+  const Counts bridge = {C + D + D + D, C * D + D * C};
   const Counts tokens = {C + D + D + D + 4 * D + (F ? F + 3 * D : 0) + (R ? 2 * R + 2 * E + 2 * E2 : 0) + 2 * O,
                          2 * C * D + 2 * D * D + 2 * F * D + 2 * R * D + 2 * E * R + 2 * E2 * R + 2 * O * D};
   switch (kind) {
     case MFEDGE_STEM:
-      return {C * 27 + C + E * 10 + O * E + O, 0};
+      return {C * 27 + C + E * 10 + O * E + O + c.tokens * O, 0};
     case MFEDGE_TOKENS:
       return tokens;
     case MFEDGE_BLOCK: {
       const size_t mobile = c.stride == 1 ? E * C + E + E * 10 + O * E + O : E * 10 + O * E + O + E2 * 10 + O * E2 + O;
-      return {mobile + C + tokens.weights, C * D + tokens.matrices};
+      return {mobile + tokens.weights + O, tokens.matrices + O * D};
     }
     case MFEDGE_HEAD:
       return {bridge.weights + E * C + E + N + K, bridge.matrices + N * (E + D) + K * N};
@@ -417,12 +418,17 @@ std::vector<Shape> shapes(mfedge_kind kind, const mfedge_config& c, const std::v
   switch (kind) {
     case MFEDGE_STEM:
       if (C != 3) return {};
-      return {{B, c.out_channels, c.stride == 2 ? (h - 1) / 2 + 1 : h, c.stride == 2 ? (w - 1) / 2 + 1 : w}};
+      return {{B, c.out_channels, c.stride == 2 ? (h - 1) / 2 + 1 : h, c.stride == 2 ? (w - 1) / 2 + 1 : w},
+              {B, c.tokens, c.out_channels}};
     case MFEDGE_BLOCK:
       if (C != c.in_channels || !is_tokens(in[1], B, c.tokens, c.token_dim)) return {};
-      return {{B, c.out_channels, c.stride == 2 ? h : H, c.stride == 2 ? w : W}, {B, c.tokens, c.token_dim}};
+      if (in[2] != Shape{B, c.tokens, c.in_channels}) return {};
+      return {{B, c.out_channels, c.stride == 2 ? h : H, c.stride == 2 ? w : W},
+              {B, c.tokens, c.token_dim},
+              {B, c.tokens, c.out_channels}};
     case MFEDGE_HEAD:
       if (C != c.in_channels || !is_tokens(in[1], B, c.tokens, c.token_dim)) return {};
+      if (in[2] != Shape{B, c.tokens, c.in_channels}) return {};
       return {{B, c.classes}};
     case MFEDGE_MOBILE_TO_FORMER:
       if (C % c.heads || !is_tokens(in[1], B, 0, C)) return {};
@@ -445,11 +451,11 @@ std::vector<Array> run(mfedge_kind kind, const mfedge_config& c, const std::vect
   Reader weights{weight_values}, matrices{matrix_values};
   switch (kind) {
     case MFEDGE_STEM:
-      return {stem(in[0], c, weights)};
+      return stem(in[0], c, weights);
     case MFEDGE_BLOCK:
-      return block(in[0], in[1], c, matrices, weights);
+      return block(in[0], in[1], in[2], c, matrices, weights);
     case MFEDGE_HEAD:
-      return {head(in[0], in[1], c, matrices, weights)};
+      return {head(in[0], in[1], in[2], c, matrices, weights)};
     case MFEDGE_TOKENS: {
       const TokenSide side = token_side(for_each_image(in[1], in[0].shape[0]), in[0], c, matrices, weights);
       return {side.tokens, side.slopes1, side.slopes2, side.key, side.value};

@@ -31,25 +31,27 @@ small = st.integers(1, 9)
 def configs(draw: st.DrawFn, kind: Kind) -> Config:
     """The sizes of a legal operator."""
     heads, former_heads, stride = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 2))
-    C, C_out = heads * draw(small), heads * draw(small)
-    same_or_not = draw(st.sampled_from((C, C_out)))
+    C_out, M = heads * draw(small), draw(st.integers(1, 16))
+    C = draw(st.one_of(st.just(C_out), st.integers(1, 36)))
     if kind is Kind.STEM:
-        return Config(in_channels=C, expand=C * draw(st.integers(1, 4)), out_channels=same_or_not, stride=stride)
+        expand = C * draw(st.integers(1, 4))
+        return Config(in_channels=C, expand=expand, out_channels=C_out, stride=stride, tokens=M, heads=heads)
     D = former_heads * draw(st.integers(8 // former_heads + 1, 30))
-    tokens = {"tokens": draw(st.integers(1, 16)), "token_dim": D, "heads": heads}
     if kind is Kind.HEAD:
         expand, hidden, classes = draw(st.integers(1, 70)), draw(st.integers(1, 50)), draw(st.integers(1, 50))
-        return Config(in_channels=C, expand=expand, hidden=hidden, classes=classes, **tokens)
+        return Config(in_channels=C, expand=expand, tokens=M, token_dim=D, hidden=hidden, classes=classes)
     return Config(
         in_channels=C,
         expand=draw(st.integers(1, 70)) if stride == 1 else C * draw(st.integers(1, 6)),
-        out_channels=same_or_not if stride == 1 else C_out,
+        out_channels=C_out,
         expand2=0 if stride == 1 else C_out * draw(st.integers(1, 6)),
         stride=stride,
+        tokens=M,
+        token_dim=D,
+        heads=heads,
         former_heads=former_heads,
         ffn=draw(st.one_of(st.just(0), st.integers(1, 90))),
         hyper=draw(st.one_of(st.just(0), st.integers(1, 60))),
-        **tokens,
     )
 
 
@@ -77,8 +79,9 @@ def test_blocks(data: st.DataObject, seed: int) -> None:
     torch.manual_seed(seed)
     vector, matrix = weights_of(Kind.BLOCK, c, half)
     x, z = torch.randn(B, c.in_channels, H, W), torch.randn(data.draw(st.sampled_from((1, B))), c.tokens, c.token_dim)
-    expected = block_reference(x, z, vector, matrix.float(), c)
-    for found, wanted in zip(Operator(Kind.BLOCK, c, vector, matrix).run(x, z), expected, strict=True):
+    attended = torch.randn(B, c.tokens, c.in_channels)
+    expected = block_reference(x, z, attended, vector, matrix.float(), c)
+    for found, wanted in zip(Operator(Kind.BLOCK, c, vector, matrix).run(x, z, attended), expected, strict=True):
         assert_close(found, wanted)
 
 
@@ -90,8 +93,9 @@ def test_heads(data: st.DataObject, seed: int) -> None:
     torch.manual_seed(seed)
     vector, matrix = weights_of(Kind.HEAD, c, half)
     x, z = torch.randn(B, c.in_channels, H, W), torch.randn(data.draw(st.sampled_from((1, B))), c.tokens, c.token_dim)
-    (found,) = Operator(Kind.HEAD, c, vector, matrix).run(x, z)
-    assert_close(found, head_reference(x, z, vector, matrix.float(), c))
+    attended = torch.randn(B, c.tokens, c.in_channels)
+    (found,) = Operator(Kind.HEAD, c, vector, matrix).run(x, z, attended)
+    assert_close(found, head_reference(x, z, attended, vector, matrix.float(), c))
 
 
 @quickly
@@ -101,8 +105,8 @@ def test_stems(data: st.DataObject, seed: int) -> None:
     torch.manual_seed(seed)
     vector, _ = weights_of(Kind.STEM, c, False)
     x = torch.randn(data.draw(st.integers(1, 3)), 3, data.draw(pixels), data.draw(pixels))
-    (found,) = Operator(Kind.STEM, c, vector).run(x)
-    assert_close(found, stem_reference(x, vector, c))
+    for found, wanted in zip(Operator(Kind.STEM, c, vector).run(x), stem_reference(x, vector, c), strict=True):
+        assert_close(found, wanted)
 
 
 @quickly

@@ -83,7 +83,8 @@ bool test_data(const Case& given, const Data& data, const Pool& pool) {
   return same(given, results[0], results[1]) || fail("other alignment, other bits");
 }
 
-// The score of a pixel that is `at` of the way through the map: what a running maximum may meet.
+// The score of a pixel that is `at` of the way through the map: what a softmax over pixels, with its running maximum, or
+// over tokens may meet.
 struct Peaks {
   const char* name;
   double (*score)(double at);
@@ -105,24 +106,27 @@ bool test_peaks(uint64_t seed) {
   const Pool pool;
   bool held = true;
   const int64_t sizes[][2] = {{1, 1}, {1, 17}, {7, 7}, {5, 13}, {9, 37}, {40, 41}};
-  for (const Peaks& peaks : kPeaks)
-    for (const auto& size : sizes) {
-      Case given;
-      given.kind = MFEDGE_MOBILE_TO_FORMER;
-      given.height = size[0], given.width = size[1], given.channels = 12, given.tokens = 8, given.seed = random() >> 16;
-      given.config.heads = 2, given.config.scale = 1;
-      begin(std::string(peaks.name) + ": " + given.describe());
-      Data data = make_data(given);
-      const int64_t pixels = given.height * given.width, depth = given.channels / given.config.heads;
-      for (int64_t i = 0; i < given.channels * pixels; ++i) {
-        const double at = pixels > 1 ? static_cast<double>(i % pixels) / static_cast<double>(pixels - 1) : 0;
-        double& feature = data.inputs[0].data[i];
-        feature = static_cast<float>(0.1 * feature + peaks.score(at) / static_cast<double>(depth));
-      }
-      for (int64_t i = 0; i < given.channels * given.tokens; ++i)  // every other token sees the map upside down
-        data.inputs[1].data[i] = i / given.channels % 2 ? -1 : 1;
-      held &= test_data(given, data, pool);
-    }
+  for (const mfedge_kind kind : {MFEDGE_MOBILE_TO_FORMER, MFEDGE_FORMER_TO_MOBILE})
+    for (const Peaks& peaks : kPeaks)
+      for (const auto& size : sizes)
+        for (const bool both : {true, false}) {
+          Case given;
+          given.kind = kind;
+          given.height = size[0], given.width = size[1], given.channels = 12, given.tokens = 8;
+          given.seed = random() >> 16;
+          given.config.heads = 2, given.config.scale = 1;
+          begin(std::string(peaks.name) + (both ? ", both ways: " : ": ") + given.describe());
+          Data data = make_data(given);
+          const int64_t pixels = given.height * given.width, depth = given.channels / given.config.heads;
+          for (int64_t i = 0; i < given.channels * pixels; ++i) {
+            const double at = pixels > 1 ? static_cast<double>(i % pixels) / static_cast<double>(pixels - 1) : 0;
+            double& feature = data.inputs[0].data[i];
+            feature = static_cast<float>(0.1 * feature + peaks.score(at) / static_cast<double>(depth));
+          }
+          for (int64_t i = 0; i < given.channels * given.tokens; ++i)  // every other token may see the map upside down
+            data.inputs[1].data[i] = both && i / given.channels % 2 ? -1 : 1;
+          held &= test_data(given, data, pool);
+        }
   std::printf("%s: peaks within %.1e\n", mfedge_isa(), worst_seen);
   return held;
 }

@@ -22,7 +22,7 @@ import mfedge
 from mfedge import native, ops
 from mfedge.errors import MissingRuntimeError
 from mfedge.ops import layout
-from mfedge.ops.block import parts, token_side
+from mfedge.ops.block import linear, parts, token_side
 from mfedge.ops.layout import Config, Kind
 from mfedge.ops.native import library, operators
 
@@ -40,22 +40,21 @@ HEADER = Path(mfedge.__file__).parent / "ops" / "native" / "include" / "mfedge_k
 def cases(draw: st.DrawFn, kind: Kind) -> tuple[Config, tuple[int, int, int], bool, int]:
     """Sizes of an operator, (B, H, W), whether the tokens have a batch of 1, and a seed."""
     heads, stride = draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([1, 2]))
-    per_head = st.integers(1, 11)
-    C, out = heads * draw(per_head), heads * draw(per_head)
-    out = C if draw(st.booleans()) else out  # with its skip
-    config = Config(C, draw(st.integers(1, 40)), out, stride=stride)
+    out = heads * draw(st.integers(1, 11))
+    C = out if draw(st.booleans()) else draw(st.integers(1, 44))  # with its skip, or not
+    config = Config(C, draw(st.integers(1, 40)), out, stride=stride, tokens=draw(st.integers(1, 16)), heads=heads)
     if kind is Kind.STEM or stride == 2:
         config = config._replace(expand=C * draw(st.integers(1, 6)))
     if kind is not Kind.STEM:
         former_heads = draw(st.sampled_from([1, 2, 4]))
         config = config._replace(
             expand2=0 if stride == 1 else out * draw(st.integers(1, 5)),
-            tokens=draw(st.integers(1, 16)), token_dim=4 * draw(st.integers(1, 12)), heads=heads,
-            former_heads=former_heads, ffn=draw(st.sampled_from([0, 7, 96])), hyper=draw(st.sampled_from([0, 1, 13])),
+            token_dim=4 * draw(st.integers(1, 12)), former_heads=former_heads,
+            ffn=draw(st.sampled_from([0, 7, 96])), hyper=draw(st.sampled_from([0, 1, 13])),
         )  # fmt: skip
     if kind is Kind.HEAD:
         config = Config(
-            C, config.expand, tokens=config.tokens, token_dim=config.token_dim, heads=heads,
+            C, config.expand, tokens=config.tokens, token_dim=config.token_dim,
             hidden=draw(st.integers(1, 50)), classes=draw(st.integers(1, 40)),
         )  # fmt: skip
     size = draw(st.tuples(st.integers(1, 3), st.integers(1, 23), st.integers(1, 37)))
@@ -76,6 +75,7 @@ def arguments(
     found: list[Any] = [draw(B, 3 if kind is Kind.STEM else config.in_channels, H, W)]
     if kind is not Kind.STEM:
         found.append(draw(1 if broadcast else B, config.tokens, config.token_dim))
+        found.append(draw(B, config.tokens, config.in_channels))
     for parted in (layout.vectors(kind, config), layout.matrices(kind, config)):
         if parted:
             drawn = [draw(*shape) / max(1, np.prod(shape[1:])) ** 0.5 for _, shape in parted]
@@ -87,9 +87,9 @@ def config_of(kind: Kind, stride: int = 1) -> Config:
     """Small sizes that are no multiples of a vector's width."""
     both = Config(6, 18, 6, 0, stride, 3, 12, 2, 4, 24, 3)
     if kind is Kind.STEM:
-        return Config(6, 18, 6, stride=stride)
+        return Config(6, 18, 6, stride=stride, tokens=3, heads=2)
     if kind is Kind.HEAD:
-        return Config(6, 18, tokens=3, token_dim=12, heads=2, hidden=20, classes=7)
+        return Config(6, 18, tokens=3, token_dim=12, hidden=20, classes=7)
     return both._replace(expand2=12) if stride == 2 else both
 
 
@@ -151,15 +151,44 @@ def test_the_shape_function_tells_the_truth(kind: Kind, data: st.DataObject) -> 
     assert counter.get_total_flops() == 2 * B * layout.madds(kind, config, *size[1:])
 
 
+@pytest.mark.parametrize("kind", [Kind.STEM, Kind.BLOCK], ids=["stem", "block"])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_is_attended_to_is_the_map_that_comes_out(kind: Kind, data: st.DataObject) -> None:
+    """By the operator and by its twin: with the query of the tokens that come out beside it, or the stem's constant."""
+    config, size, broadcast, seed = data.draw(cases(kind))
+    args = arguments(kind, config, size, broadcast, seed)
+    for call in WHOLE[kind]:
+        features, *tokens, attended = call(*args)
+        if kind is Kind.STEM:
+            query = args[1][-config.tokens * config.out_channels :].view(1, config.tokens, config.out_channels)
+        else:
+            query = linear(tokens[0], parts(kind, config, *args[3:5]), "next.mobile_to_former.query")
+        assert_same(attended, ops.mobile_to_former_reference(features, query, config.heads, 1.0))
+
+
+@pytest.mark.parametrize("kind", [Kind.BLOCK, Kind.HEAD], ids=["block", "head"])
+def test_the_bridge_reads_what_was_attended_to(kind: Kind) -> None:
+    """And of the map nothing: what a block makes of its tokens is the same whatever stands in it."""
+    for call in WHOLE[kind]:
+        args = arguments(kind, config_of(kind))
+        before = tensors(call(*args))
+        args[2] = args[2] + 1
+        assert all((a - b).abs().max() > 1e-3 for a, b in zip(before, tensors(call(*args)), strict=True))
+        if kind is Kind.BLOCK:
+            tokens = call(*args)[1]
+            args[0] = -args[0]
+            assert torch.equal(call(*args)[1], tokens)
+
+
 @BUILT
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_the_token_side_alone(data: st.DataObject) -> None:
-    """MFEDGE_TOKENS has no query: it starts behind the attention."""
+    """MFEDGE_TOKENS has no map, and so no query of it."""
     config, (B, _, _), broadcast, seed = data.draw(cases(Kind.BLOCK))
-    _, tokens, *_ = arguments(Kind.BLOCK, config, (B, 1, 1), broadcast, seed)
+    _, tokens, attended, *_ = arguments(Kind.BLOCK, config, (B, 1, 1), broadcast, seed)
     generator = torch.Generator().manual_seed(seed)
-    attended = torch.randn(B, config.tokens, config.in_channels, generator=generator)
     weights, matrices = (
         torch.randn(layout.count(parts), generator=generator) / 3
         for parts in (layout.vectors(Kind.TOKENS, config), layout.matrices(Kind.TOKENS, config))
@@ -215,7 +244,7 @@ def test_the_gradient_of_a_native_run_is_the_references(kind: Kind) -> None:
     grads = []
     for call in (operator, reference):
         args = arguments(kind, config_of(kind))
-        inputs = [a.requires_grad_() for a in args[: 1 if kind is Kind.STEM else 2]]
+        inputs = [a.requires_grad_() for a in args[: 1 if kind is Kind.STEM else 3]]
         sum(value.square().sum() for value in tensors(call(*args))).backward()
         grads.append([value.grad for value in inputs])
     assert_same(grads[0], grads[1], 1e-4)
@@ -246,7 +275,7 @@ def test_a_weight_that_changes_is_never_stale(write: str, which: str, counted: l
     args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
     before = ops.block(*args)
     with torch.no_grad():
-        WRITES[write](args[2 if which == "weights" else 3])
+        WRITES[write](args[3 if which == "weights" else 4])
     after = ops.block(*args)
     assert_same(after, ops.block_reference(*args))
     assert any(not torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(before, after, strict=True))
@@ -307,7 +336,7 @@ def test_an_operator_goes_with_its_weights(monkeypatch: pytest.MonkeyPatch) -> N
 @BUILT
 def test_weights_in_training_are_not_packed(counted: list[Kind]) -> None:
     args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
-    args[2].requires_grad_()
+    args[3].requires_grad_()
     assert_same(ops.block(*args), ops.block_reference(*args), 0)
     assert counted == []
 
@@ -317,7 +346,7 @@ def test_weights_made_in_inference_mode_are_not_packed(counted: list[Kind]) -> N
     with torch.inference_mode():
         args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
         assert_same(ops.block(*args), ops.block_reference(*args), 0)
-        args[2] *= 2
+        args[3] *= 2
         assert_same(ops.block(*args), ops.block_reference(*args), 0)
     assert counted == []
 
@@ -332,18 +361,18 @@ def test_native_kernels_can_be_switched_off(switched_off: None, counted: list[Ki
 @BUILT
 def test_half_matrices_are_those_numbers() -> None:
     config = config_of(Kind.BLOCK)
-    features, tokens, weights, matrices, _ = arguments(Kind.BLOCK, config)
-    found = library.Operator(Kind.BLOCK, config, weights, matrices.half()).run(features, tokens)
-    assert_same(found, ops.block_reference(features, tokens, weights, matrices.half().float(), config))
+    *inputs, weights, matrices, _ = arguments(Kind.BLOCK, config)
+    found = library.Operator(Kind.BLOCK, config, weights, matrices.half()).run(*inputs)
+    assert_same(found, ops.block_reference(*inputs, weights, matrices.half().float(), config))
 
 
 @BUILT
 def test_any_memory_layout_and_numpy() -> None:
     args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
     expected = ops.block_reference(*args)
-    strided = [args[0].to(memory_format=torch.channels_last), args[1].mT.contiguous().mT, *args[2:]]
-    assert_same(ops.block(*strided), expected)
-    found = library.Operator(Kind.BLOCK, args[-1], *args[2:4]).run(args[0].numpy(), args[1].numpy())
+    transposed = [value.mT.contiguous().mT for value in args[1:3]]
+    assert_same(ops.block(args[0].to(memory_format=torch.channels_last), *transposed, *args[3:]), expected)
+    found = library.Operator(Kind.BLOCK, args[-1], *args[3:5]).run(*(value.numpy() for value in args[:3]))
     assert all(isinstance(value, np.ndarray) for value in found)
     assert_same([torch.from_numpy(value) for value in found], expected)
 
@@ -361,7 +390,7 @@ def test_threads_share_an_operator() -> None:
 @BUILT
 def test_what_the_library_refuses_is_said() -> None:
     config = config_of(Kind.BLOCK)
-    features, tokens, weights, matrices, _ = arguments(Kind.BLOCK, config)
+    features, tokens, attended, weights, matrices, _ = arguments(Kind.BLOCK, config)
     with pytest.raises(ValueError, match=r"\w"):
         library.Operator(Kind.BLOCK, config, weights[:-1], matrices)
     with pytest.raises(ValueError, match=r"\w"):
@@ -370,11 +399,14 @@ def test_what_the_library_refuses_is_said() -> None:
         library.Operator(Kind.BLOCK, config, weights.double(), matrices)
     operator = library.Operator(Kind.BLOCK, config, weights, matrices)
     with pytest.raises(ValueError, match=r"\w"):
-        operator.run(features[:, :-1], tokens)
-    with pytest.raises(ValueError, match="2 inputs"):
-        operator.run(features)
+        operator.run(features[:, :-1], tokens, attended)
+    for wrong in (attended[:1], attended[:, :-1], attended[..., :-1], attended[0]):
+        with pytest.raises(ValueError, match="attended"):
+            operator.run(features, tokens, wrong)
+    with pytest.raises(ValueError, match="3 inputs"):
+        operator.run(features, tokens)
     with pytest.raises(ValueError, match="float32"):
-        operator.run(features.double(), tokens)
+        operator.run(features.double(), tokens, attended)
 
 
 def test_a_library_that_is_not_built_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,8 +423,8 @@ def test_a_library_that_is_not_built_is_one_line(tmp_path: Path, monkeypatch: py
 block_args = arguments(Kind.BLOCK, config_of(Kind.BLOCK))
 
 
-def changed(**fields: int) -> list[int]:
-    return list(Config(*block_args[-1])._replace(**fields))
+def changed(kind: Kind = Kind.BLOCK, **fields: int) -> list[int]:
+    return list(config_of(kind)._replace(**fields))
 
 
 @pytest.mark.parametrize(
@@ -403,21 +435,48 @@ def changed(**fields: int) -> list[int]:
         (1, torch.zeros(2, 3, 13), "tokens"),
         (1, torch.zeros(2, 4, 12), "tokens must be 3"),
         (1, torch.zeros(3, 3, 12), "batch 3"),
-        (2, block_args[2][:-1], "weights"),
-        (3, block_args[3].view(1, -1), "matrices"),
-        (4, block_args[4][:-1], "13 integers"),
-        (4, changed(stride=3), "stride"),
-        (4, changed(heads=4), "out_channels must be a multiple of heads"),
-        (4, changed(former_heads=5), "token_dim"),
-        (4, changed(tokens=17), "tokens"),
-        (4, changed(hyper=-1), "hyper"),
-        (4, changed(stride=2), "expand2"),
-        (4, changed(ffn=25), "weights"),
+        (2, torch.zeros(1, 3, 6), r"attended must be \(2, 3, 6\), found \(1, 3, 6\)"),
+        (2, torch.zeros(2, 4, 6), r"attended must be \(2, 3, 6\), found \(2, 4, 6\)"),
+        (2, torch.zeros(2, 3, 12), r"attended must be \(2, 3, 6\), found \(2, 3, 12\)"),
+        (2, torch.zeros(2, 18), r"attended must be \(2, 3, 6\), found \(2, 18\)"),
+        (3, block_args[3][:-1], "weights"),
+        (4, block_args[4].view(1, -1), "matrices"),
+        (5, block_args[5][:-1], "13 integers"),
+        (5, changed(stride=3), "stride"),
+        (5, changed(heads=4), "out_channels must be a multiple of heads"),
+        (5, changed(heads=0), "heads must be at least 1"),
+        (5, changed(former_heads=5), "token_dim"),
+        (5, changed(tokens=17), "tokens"),
+        (5, changed(hyper=-1), "hyper"),
+        (5, changed(stride=2), "expand2"),
+        (5, changed(ffn=25), "weights"),
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_shapes_that_do_not_fit_are_named(position: int, value: Any, named: str, device: str) -> None:
-    args = [*block_args]
+    refused(Kind.BLOCK, position, value, named, device)
+
+
+@pytest.mark.parametrize(
+    ("kind", "position", "value", "named"),
+    [
+        (Kind.STEM, 2, changed(Kind.STEM, tokens=0), "tokens must be at least 1"),
+        (Kind.STEM, 2, changed(Kind.STEM, tokens=17), "tokens must be at most 16"),
+        (Kind.STEM, 2, changed(Kind.STEM, tokens=4), "weights"),
+        (Kind.STEM, 2, changed(Kind.STEM, heads=0), "heads must be at least 1"),
+        (Kind.STEM, 2, changed(Kind.STEM, heads=4), "out_channels must be a multiple of heads"),
+        (Kind.HEAD, 2, torch.zeros(1, 3, 6), r"attended must be \(2, 3, 6\), found \(1, 3, 6\)"),
+        (Kind.HEAD, 2, torch.zeros(2, 3, 12), r"attended must be \(2, 3, 6\), found \(2, 3, 12\)"),
+        (Kind.HEAD, 5, changed(Kind.HEAD, tokens=17), "tokens must be at most 16"),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_so_are_those_of_both_ends(kind: Kind, position: int, value: Any, named: str, device: str) -> None:
+    refused(kind, position, value, named, device)
+
+
+def refused(kind: Kind, position: int, value: Any, named: str, device: str) -> None:
+    args = arguments(kind, config_of(kind))
     args[position] = value
-    with pytest.raises(ValueError, match=f"mfedge::block: .*{named}"):
-        ops.block(*(arg.to(device) if isinstance(arg, Tensor) else arg for arg in args))
+    with pytest.raises(ValueError, match=f"mfedge::{kind.name.lower()}: .*{named}"):
+        WHOLE[kind][0](*(arg.to(device) if isinstance(arg, Tensor) else arg for arg in args))

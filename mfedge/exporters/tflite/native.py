@@ -1,9 +1,10 @@
 """Whole blocks as custom operators: what the native kernels run inside LiteRT.
 
-    mfedge.Stem.0(images, weights)                        → features
-    mfedge.Block.i(features, tokens, weights, matrices)   → features, tokens
-    mfedge.Head.0(features, tokens, weights, matrices)    → logits
+    mfedge.Stem.0(images, weights)                                  → features, attended
+    mfedge.Block.i(features, tokens, attended, weights, matrices)   → features, tokens, attended
+    mfedge.Head.0(features, tokens, attended, weights, matrices)    → logits
 
+`attended` is what Mobile→Former of the operator that takes it attended to, computed by the one that wrote the features.
 Maps between them are NCHW, as the kernels keep them; the image, which is NHWC in every .tflite of this project, is
 transposed once. Tokens keep their batch, (1, M, D). Every node has a number in its name, because LiteRT's compiled
 models tell custom operators apart by their name alone. The options are the fields of mfedge_config as bytes.
@@ -44,24 +45,28 @@ def options(config: Config, scale: float = 0.0) -> bytes:
 
 
 @RULES(mfedge.stem.default)
-def stem(g: TfliteLowering, images: Tensor, weights: Parameter, config: list[int]) -> Tensor:
+def stem(g: TfliteLowering, images: Tensor, weights: Parameter, config: list[int]) -> list[Tensor]:
     B, H, W, C = images.shape
     nchw = g.op("TRANSPOSE", images, g.ints(0, 3, 1, 2), shape=(B, C, H, W), options=("TransposeOptions", {}))
-    return custom(g, "Stem", [nchw, vector(g, weights)], config)[0]
+    return custom(g, "Stem", [nchw, vector(g, weights)], config)
 
 
 @RULES(mfedge.block.default)
 def block(
-    g: TfliteLowering, features: Tensor, tokens: Any, weights: Parameter, matrices: Parameter, config: list[int]
-) -> list[Tensor]:
-    return custom(g, "Block", [features, state(g, tokens), vector(g, weights), matrix(g, matrices)], config)
+    g: TfliteLowering, features: Tensor, tokens: Any, attended: Tensor, weights: Parameter, matrices: Parameter,
+    config: list[int],
+) -> list[Tensor]:  # fmt: skip
+    inputs = [features, state(g, tokens), attended, vector(g, weights), matrix(g, matrices)]
+    return custom(g, "Block", inputs, config)
 
 
 @RULES(mfedge.head.default)
 def head(
-    g: TfliteLowering, features: Tensor, tokens: Any, weights: Parameter, matrices: Parameter, config: list[int]
-) -> Tensor:
-    return custom(g, "Head", [features, state(g, tokens), vector(g, weights), matrix(g, matrices)], config)[0]
+    g: TfliteLowering, features: Tensor, tokens: Any, attended: Tensor, weights: Parameter, matrices: Parameter,
+    config: list[int],
+) -> Tensor:  # fmt: skip
+    inputs = [features, state(g, tokens), attended, vector(g, weights), matrix(g, matrices)]
+    return custom(g, "Head", inputs, config)[0]
 
 
 def custom(g: TfliteLowering, operator: str, inputs: list[Tensor], config: list[int]) -> list[Tensor]:

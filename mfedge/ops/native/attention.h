@@ -11,162 +11,211 @@ static void transpose_rows(const float* rows, ptrdiff_t stride, int count, int d
     for (int m = 0; m < count; ++m) *out++ = scale * rows[m * stride + k];
 }
 
-// Mobile->Former for up to six tokens: softmax over the pixels of one head, block by block. The scores of a block stay in
-// registers until its features have been added up.
-template <int M>
-struct Gather {
-  const float* features;
-  ptrdiff_t stride;    // from channel to channel
-  int depth;           // channels
-  const float* query;  // [depth][M], times log2 e
-  float* weighted;     // [depth][M], lane by lane: sum over pixels of 2^(score - top) features
-  float top[M];        // in units of log 2: the highest score up to kSlack
-  vec sums[M];         // lane by lane: sum over pixels of 2^(score - top)
+// What Mobile->Former has seen of a map so far, for one head and up to six tokens (M).
+struct GatherState {
+  int depth;        // channels of the head
+  float* query;     // [depth][M], times log2 e
+  float* weighted;  // [depth][M], lane by lane: sum over pixels of 2^(score - top) features
+  float* sums;      // [M], lane by lane: sum over pixels of 2^(score - top)
+  float* top;       // [M], in units of log 2: about the highest score
+};
 
-  static constexpr float kSlack = 16.f;  // how far a score may exceed `top` before everything is corrected
-  static constexpr int kTotals = 32;     // channels whose lanes are added up at once
+// Adds a strip to it, block by block. The scores of a block stay in registers until its features have been added up.
+template <int M>
+struct GatherStrip {
+  const float* features;
+  ptrdiff_t stride;  // from channel to channel
+  GatherState state;
+
+  // What a block may add to a lane of `sums`; for more, `top` is raised and everything corrected.
+  static constexpr float kMost = 65536.f;
   static_assert(M <= kTileRows, "scores of one tile");
 
-  void run(int pixels) {
-    for (int i = 0; i < depth * M; ++i) store(weighted + i * kLanes, vec{});
-    for (int m = 0; m < M; ++m) top[m] = 0.f, sums[m] = vec{};
+  void add(int pixels, bool first) const {
     int pixel = 0;
-    for (; pixel + kBlock <= pixels; pixel += kBlock) add<kTileVectors, true>(pixel, kBlock);
+    for (; pixel + kBlock <= pixels; pixel += kBlock, first = false)
+      add_block<kTileVectors, true>(pixel, kBlock, first);
     const int rest = pixels - pixel;
     switch (divide_up(rest, kLanes)) {
       case 0: return;
-      case 1: return add<1, false>(pixel, rest);
+      case 1: return add_block<1, false>(pixel, rest, first);
 #if defined(__AVX512F__) || defined(__aarch64__)
-      case 2: return add<2, false>(pixel, rest);
-      case 3: return add<3, false>(pixel, rest);
+      case 2: return add_block<2, false>(pixel, rest, first);
+      case 3: return add_block<3, false>(pixel, rest, first);
 #endif
-      default: return add<kTileVectors, false>(pixel, rest);
+      default: return add_block<kTileVectors, false>(pixel, rest, first);
     }
   }
 
-  // Adds a block of V vectors; unless kWhole, the last of them is incomplete: only `count` pixels of the block exist.
+ private:
+  // A block of V vectors; unless kWhole, the last of them is incomplete: only `count` pixels of the block exist. The
+  // first block of a map sets `top`.
   template <int V, bool kWhole>
-  void add(int pixel, int count) {
+  void add_block(int pixel, int count, bool first) const {
+    const GatherState at = state;  // here, where no store can change it
+    const ptrdiff_t step = stride;
     const float* map = features + pixel;
     const int rest = count - (V - 1) * kLanes;  // pixels of the last vector
     const auto pixels = [&](int c, int j) MFEDGE_LAMBDA {
-      const float* p = map + c * stride + j * kLanes;
+      const float* p = map + c * step + j * kLanes;
       return kWhole || j + 1 < V ? load(p) : load_first(p, rest);
     };
-    vec score[M][V];
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) score[m][j] = splat(-top[m]);
-    for (int c = 0; c < depth; ++c) {
-      vec x[V];
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) {
-        x[j] = pixels(c, j);
-        __builtin_prefetch(map + c * stride + (V + j) * kLanes);  // of the next block
-      }
+    vec score[M][V], sum[M];
+    for (bool raised = false;; raised = true) {
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) score[m][j] += x[j] * query[c * M + m];
-    }
-    vec highest[M];
+        for (int j = 0; j < V; ++j) score[m][j] = splat(-at.top[m]);
+      for (int c = 0; c < at.depth; ++c) {
+        vec x[V];
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      if (!kWhole) score[m][V - 1] = first_or(score[m][V - 1], rest, kLowest);
-      highest[m] = score[m][0];
+        for (int j = 0; j < V; ++j) {
+          x[j] = pixels(c, j);
+          __builtin_prefetch(map + c * step + (V + j) * kLanes);  // of the next block
+        }
 #pragma GCC unroll 8
-      for (int j = 1; j < V; ++j) highest[m] = maximum(highest[m], score[m][j]);
-    }
-    vec most = highest[0];
+        for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
-    for (int m = 1; m < M; ++m) most = maximum(most, highest[m]);
-    if (pixel == 0 || any_above(most, kSlack)) {
+          for (int j = 0; j < V; ++j) score[m][j] += x[j] * at.query[c * M + m];
+      }
+      vec most = {};
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        const float rise = max_lanes(highest[m]);
-        if (pixel > 0) {
-          if (rise <= 0.f) continue;
-          correct(m, exponential2(splat(-rise)));
-        }
-        top[m] += rise;
+        if (!kWhole) score[m][V - 1] = first_or(score[m][V - 1], rest, kLowest);
+        if (first) {
+          vec highest = score[m][0];
 #pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) score[m][j] -= rise;
+          for (int j = 1; j < V; ++j) highest = maximum(highest, score[m][j]);
+          at.top[m] = max_lanes(highest);
+#pragma GCC unroll 8
+          for (int j = 0; j < V; ++j) score[m][j] -= at.top[m];
+        }
+        sum[m] = vec{};
+        exponential2(score[m]);
+#pragma GCC unroll 8
+        for (int j = 0; j < V; ++j) sum[m] += score[m][j];
+        most = maximum(most, sum[m]);
       }
+      if (raised || !any_above(most, kMost)) break;
+      raise(pixel, count);
     }
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) sums[m] += score[m][j] = exponential2(score[m][j]);
-    for (int c = 0; c < depth; ++c) {
+    for (int m = 0; m < M; ++m) store(at.sums + m * kLanes, load(at.sums + m * kLanes) + sum[m]);
+    for (int c = 0; c < at.depth; ++c) {
       vec x[V];
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) x[j] = pixels(c, j);
-      float* to = weighted + static_cast<ptrdiff_t>(c) * M * kLanes;
+      float* to = at.weighted + static_cast<ptrdiff_t>(c) * M * kLanes;
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        vec sum = load(to + m * kLanes);
+        vec total = load(to + m * kLanes);
 #pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) sum += x[j] * score[m][j];
-        store(to + m * kLanes, sum);
+        for (int j = 0; j < V; ++j) total += x[j] * score[m][j];
+        store(to + m * kLanes, total);
       }
     }
   }
 
-  // What was added up so far, to a higher `top`.
-  void correct(int m, vec correction) {
-    sums[m] *= correction;
-    for (int c = 0; c < depth; ++c) {
-      float* at = weighted + (static_cast<ptrdiff_t>(c) * M + m) * kLanes;
-      store(at, load(at) * correction);
-    }
-  }
-
-  void finish(float* out, ptrdiff_t out_stride) const {
-    float scale[M], totals[kTotals * M];
-    for (int m = 0; m < M; ++m) scale[m] = 1.f / add_lanes(sums[m]);
-    for (int first = 0; first < depth; first += kTotals) {
-      const int n = at_most(kTotals, depth - first);
-      add_lanes_of(weighted + static_cast<ptrdiff_t>(first) * M * kLanes, n * M, totals);
-      for (int m = 0; m < M; ++m)
-        for (int i = 0; i < n; ++i) out[m * out_stride + first + i] = scale[m] * totals[i * M + m];
+  // Corrects what was added up so far to the highest scores of a block, where they are higher than `top`. Rare.
+  __attribute__((noinline)) void raise(int pixel, int count) const {
+    for (int m = 0; m < M; ++m) {
+      float rise = 0.f;
+      for (int start = 0; start < count; start += kLanes) {
+        const int n = at_most(kLanes, count - start);
+        vec score = splat(-state.top[m]);
+        for (int c = 0; c < state.depth; ++c)
+          score += load_first(features + c * stride + pixel + start, n) * state.query[c * M + m];
+        const float highest = max_lanes(first_or(score, n, 0.f));
+        rise = highest > rise ? highest : rise;
+      }
+      const vec correction = exponential2(splat(-rise));
+      state.top[m] += rise;
+      store(state.sums + m * kLanes, load(state.sums + m * kLanes) * correction);
+      for (int c = 0; c < state.depth; ++c) {
+        float* at = state.weighted + (static_cast<ptrdiff_t>(c) * M + m) * kLanes;
+        store(at, load(at) * correction);
+      }
     }
   }
 };
 
-// Floats of scratch.
-static size_t gather_scratch(int channels) { return static_cast<size_t>(channels) * kTileRows * (kLanes + 1); }
-
-template <int M>
-static void gather_tokens(const float* features, int pixels, int channels, int heads, const float* query,
-                          ptrdiff_t query_stride, float* out, ptrdiff_t out_stride, float* scratch) {
-  const int depth = channels / heads;
-  float* columns = scratch + static_cast<ptrdiff_t>(depth) * M * kLanes;
-  for (int c = 0; c < channels; c += depth) {
-    transpose_rows(query + c, query_stride, M, depth, kLog2E, columns);
-    Gather<M> head = {features + static_cast<ptrdiff_t>(c) * pixels, pixels, depth, columns, scratch, {}, {}};
-    head.run(pixels);
-    head.finish(out + c, out_stride);
+// Mobile->Former: attended (M, C) = softmax over pixels (query . features) features, of a map that comes in strips.
+class Gather {
+ public:
+  static Gather take(Arena& arena, int channels, int heads, int tokens) {
+    const size_t both = static_cast<size_t>(channels) * tokens, scores = static_cast<size_t>(heads) * tokens;
+    Gather made = {};
+    made.channels_ = channels, made.depth_ = channels / heads, made.tokens_ = tokens;
+    made.query_ = arena.floats(both);
+    made.weighted_ = arena.floats(both * kLanes);
+    made.sums_ = arena.floats(scores * kLanes);
+    made.top_ = arena.floats(scores);
+    return made;
   }
-}
 
-// out (M, C) = softmax over pixels (query . features) features, any number of tokens in groups of up to six.
-static void gather(const float* features, int pixels, int channels, int heads, int tokens, const float* query,
-                   ptrdiff_t query_stride, float* out, ptrdiff_t out_stride, float* scratch) {
-  MFEDGE_TICKS(0);
-  for (int m = 0; m < tokens; m += kTileRows) {
-    const float* q = query + m * query_stride;
-    float* o = out + m * out_stride;
-    switch (at_most(tokens - m, kTileRows)) {
-      case 1: gather_tokens<1>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
-      case 2: gather_tokens<2>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
-      case 3: gather_tokens<3>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
-      case 4: gather_tokens<4>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
-      case 5: gather_tokens<5>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch); break;
-      default: gather_tokens<6>(features, pixels, channels, heads, q, query_stride, o, out_stride, scratch);
-    }
+  // query (M, C), its rows this far apart
+  void start(const float* query, ptrdiff_t query_stride) {
+    first_ = true;
+    each([&](int c, int m, int count, const GatherState& state) {
+      transpose_rows(query + m * query_stride + c, query_stride, count, depth_, kLog2E, state.query);
+      for (int i = 0; i < depth_ * count; ++i) store(state.weighted + i * kLanes, vec{});
+      for (int i = 0; i < count; ++i) state.top[i] = 0.f, store(state.sums + i * kLanes, vec{});
+    });
   }
-}
+
+  void add(const float* features, ptrdiff_t stride, int pixels) {
+    MFEDGE_TICKS(0);
+    if (pixels == 0) return;
+    each([&](int c, int, int count, const GatherState& state) {
+      const float* of_head = features + c * stride;
+      switch (count) {
+        case 1: return GatherStrip<1>{of_head, stride, state}.add(pixels, first_);
+        case 2: return GatherStrip<2>{of_head, stride, state}.add(pixels, first_);
+        case 3: return GatherStrip<3>{of_head, stride, state}.add(pixels, first_);
+        case 4: return GatherStrip<4>{of_head, stride, state}.add(pixels, first_);
+        case 5: return GatherStrip<5>{of_head, stride, state}.add(pixels, first_);
+        default: return GatherStrip<kTileRows>{of_head, stride, state}.add(pixels, first_);
+      }
+    });
+    first_ = false;
+  }
+
+  // attended (M, C), dense
+  void finish(float* attended) const {
+    MFEDGE_TICKS(0);
+    each([&](int c, int m, int count, const GatherState& state) {
+      float scale[kTileRows], totals[kTotals * kTileRows];
+      for (int i = 0; i < count; ++i) scale[i] = 1.f / add_lanes(load(state.sums + i * kLanes));
+      for (int first = 0; first < depth_; first += kTotals) {
+        const int n = at_most(kTotals, depth_ - first);
+        add_lanes_of(state.weighted + static_cast<ptrdiff_t>(first) * count * kLanes, n * count, totals);
+        for (int i = 0; i < count; ++i)
+          for (int k = 0; k < n; ++k)
+            attended[static_cast<ptrdiff_t>(m + i) * channels_ + c + first + k] = scale[i] * totals[k * count + i];
+      }
+    });
+  }
+
+ private:
+  static constexpr int kTotals = 32;  // channels whose lanes are added up at once
+
+  // Head by head, and in it by up to six tokens: f(first channel, first token, tokens, what is kept of them).
+  template <class Function>
+  void each(Function f) const {
+    ptrdiff_t at = 0, score = 0;
+    for (int c = 0; c < channels_; c += depth_)
+      for (int m = 0; m < tokens_; m += kTileRows) {
+        const int count = at_most(kTileRows, tokens_ - m);
+        f(c, m, count,
+          GatherState{depth_, query_ + at, weighted_ + at * kLanes, sums_ + score * kLanes, top_ + score});
+        at += depth_ * count, score += count;
+      }
+  }
+
+  int channels_, depth_, tokens_;
+  float *query_, *weighted_, *sums_, *top_;  // see GatherState
+  bool first_;  // strip
+};
 
 // Mobile<-Former over a strip of planes.
 struct ScatterCall {
@@ -181,61 +230,82 @@ struct ScatterCall {
   const float* value;  // [C][M]
 };
 
+// Sums of exponentials from 1 / kFar to kFar are as good as any. Outside, the highest score is subtracted first.
+constexpr float kFar = 0x1p64f;
+
 // One block of V vectors; unless kWhole, the last of them is incomplete: only `count` pixels of the block exist.
 template <int M, int V, bool kWhole>
 static void scatter_block(const ScatterCall& call, int pixel, int count) {
   const int depth = call.channels / call.heads;
+  const ptrdiff_t strip_stride = call.strip_stride, out_stride = call.out_stride;
+  const ptrdiff_t residual_stride = call.residual_stride;
   for (int h = 0; h < call.heads; ++h) {
-    float* strip = call.strip + h * depth * call.strip_stride + pixel;
+    float* strip = call.strip + h * depth * strip_stride + pixel;
+    float* out = call.out + h * depth * out_stride + pixel;
     const float* residual = call.residual ? call.residual + h * depth * call.residual_stride + pixel : nullptr;
-    const float* key = call.key + static_cast<ptrdiff_t>(h) * depth * M;
-    vec score[M][V] = {};
-    for (int c = 0; c < depth; ++c, key += M) {
-      float* row = strip + c * call.strip_stride;
-      vec x[V];
-#pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) {
-        x[j] = load(row + j * kLanes);
-        __builtin_prefetch(call.out + (h * depth + c) * call.out_stride + pixel + j * kLanes, 1);
-      }
-      if (residual) {
-        const float* r = residual + c * call.residual_stride;
-#pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) {
-          if (kWhole || count >= (j + 1) * kLanes)
-            x[j] += load(r + j * kLanes);
-          else if (count > j * kLanes)
-            x[j] += load_first(r + j * kLanes, count - j * kLanes);
-          store(row + j * kLanes, x[j]);
-        }
-      }
+    const float* keys = call.key + static_cast<ptrdiff_t>(h) * depth * M;
+    vec score[M][V];
+    for (bool careful = false;; careful = true) {
+      const float* key = keys;
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) score[m][j] += x[j] * key[m];
-    }
+        for (int j = 0; j < V; ++j) score[m][j] = vec{};
+      for (int c = 0; c < depth; ++c, key += M) {
+        float* row = strip + c * strip_stride;
+        vec x[V];
 #pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) {
-      vec highest = score[0][j], sum = {};
+        for (int j = 0; j < V; ++j) {
+          x[j] = load(row + j * kLanes);
+          __builtin_prefetch(out + c * out_stride + j * kLanes, 1);
+        }
+        if (residual && !careful) {
+          const float* r = residual + c * residual_stride;
+#pragma GCC unroll 8
+          for (int j = 0; j < V; ++j) {
+            if (kWhole || count >= (j + 1) * kLanes)
+              x[j] += load(r + j * kLanes);
+            else if (count > j * kLanes)
+              x[j] += load_first(r + j * kLanes, count - j * kLanes);
+            store(row + j * kLanes, x[j]);
+          }
+        }
 #pragma GCC unroll 16
-      for (int m = 1; m < M; ++m) highest = maximum(highest, score[m][j]);
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+          for (int j = 0; j < V; ++j) score[m][j] += x[j] * key[m];
+      }
+      vec most = {}, least = splat(kFar);
+#pragma GCC unroll 8
+      for (int j = 0; j < V; ++j) {
+        vec sum = {};
+        if (careful) {
+          vec highest = score[0][j];
 #pragma GCC unroll 16
-      for (int m = 0; m < M; ++m) sum += score[m][j] = exponential2(score[m][j] - highest);
-      sum = reciprocal(sum);
+          for (int m = 1; m < M; ++m) highest = maximum(highest, score[m][j]);
 #pragma GCC unroll 16
-      for (int m = 0; m < M; ++m) score[m][j] *= sum;
+          for (int m = 0; m < M; ++m) score[m][j] -= highest;
+        }
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) sum += score[m][j] = exponential2(score[m][j]);
+        const vec seen = kWhole || j + 1 < V ? sum : first_or(sum, count - j * kLanes, 1.f);
+        most = maximum(seen, most), least = minimum(seen, least);
+        sum = reciprocal(sum);
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) score[m][j] *= sum;
+      }
+      if (careful || (!any_above(most, kFar) && !any_above(-least, -1.f / kFar))) break;
     }
     const float* value = call.value + static_cast<ptrdiff_t>(h) * depth * M;
-    float* out = call.out + h * depth * call.out_stride + pixel;
     for (int c = 0; c < depth; ++c, value += M) {
       vec x[V];
 #pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) x[j] = load(strip + c * call.strip_stride + j * kLanes);
+      for (int j = 0; j < V; ++j) x[j] = load(strip + c * strip_stride + j * kLanes);
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m)
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) x[j] += score[m][j] * value[m];
-      float* o = out + c * call.out_stride;
+      float* o = out + c * out_stride;
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) {
         if (kWhole || count >= (j + 1) * kLanes)

@@ -40,8 +40,10 @@ struct Mobile {
             take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock), take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
+  // Strip by strip; `to` is where what it consumes will be written, a map.
   template <class Consume>
-  void run(const float* map, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b, Consume consume) const {
+  void run(const float* map, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b, const float* to,
+           Consume consume) const {
     const StripPlan& plan = b.plan;
     const ptrdiff_t pixels = static_cast<ptrdiff_t>(plan.height) * plan.width;
     for (int y = 0; y < plan.height; y += plan.rows) {
@@ -50,6 +52,7 @@ struct Mobile {
                              chunk < expand, b.input);
       const PixelTiles out_pixels(strip.out_pixels());
       const Residual residual = skip(map, strip, out_pixels.reach(), b.input);
+      LinesAhead ahead(to + strip.first_out_pixel(), pixels, out, strip.out_pixels(), expand);
       for (int e = 0; e < expand; e += chunk) {
         const int count = at_most(chunk, expand - e);
         const Planes hidden = {b.hidden.plane(plan.single ? 0 : e), b.hidden.stride};
@@ -62,6 +65,7 @@ struct Mobile {
         for (int i = 0; i < count; ++i) {
           float* plane = hidden.plane(i);
           const int channel = e + i;
+          ahead.step();
           pad(strip, plane);
           depthwise_channels<1>({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
                                  depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
@@ -115,35 +119,40 @@ struct MobileDown {
             take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
+  // As Mobile.
   template <class Consume>
   void run(const float* map, int height, int width, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b,
-           Consume consume) const {
+           const float* to, Consume consume) const {
     const StripPlan& plan = b.plan;
     const ptrdiff_t pixels = static_cast<ptrdiff_t>(height) * width;
+    const ptrdiff_t out_pixels = static_cast<ptrdiff_t>(plan.height) * plan.width;
     const int pitch = plan.width + 1;
     const TapOffsets offsets = halving_offsets(b.quarters, pitch);
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
+      LinesAhead ahead(to + strip.first_out_pixel(), out_pixels, out, strip.out_pixels(), in + out);
       for (int c = 0; c < in; ++c)
         split_plane(map + c * pixels, height, width, strip.begin - 1, strip.end - 1, pitch, b.quarters, c);
       halving.run(b.quarters.data, 4 * b.quarters.stride, pitch, offsets.at, strip.rows(), plan.width, slopes1, nullptr,
-                  0, b.expanded, b.halved);
+                  0, b.expanded, b.halved, ahead);
       for (int c = 0; c < out; ++c) pad(strip, b.halved.plane(c));
       const float* above = b.halved.data + strip.above();
       bottleneck.run(above, b.halved.stride, plan.width, nullptr, strip.out_rows(), plan.width, slopes2,
-                     above + plan.width, b.halved.stride, b.expanded, b.result);
+                     above + plan.width, b.halved.stride, b.expanded, b.result, ahead);
       for (int c = 0; c < out; ++c) keep(strip, b.halved.plane(c));
       consume(strip);
     }
   }
 };
 
-// Mobile->Former, Former, Mobile, Mobile<-Former.
+// The rest of Mobile->Former, Former, Mobile, Mobile<-Former, and the attention of the next Mobile->Former: its query is
+// known before the first strip, so it works on each strip as it comes, and the map is not read again for it.
 struct Block {
   mfedge_config config;
   Mobile mobile;
   MobileDown down;
   TokenSide side;
+  Linear next_query;
 
   bool halves() const { return config.stride == 2; }
 
@@ -154,53 +163,53 @@ struct Block {
       block.down = MobileDown::read(reader, arena, c);
     else
       block.mobile = Mobile::read(reader, arena, c);
-    block.side = TokenSide::read(reader, arena, c, true);
+    block.side = TokenSide::read(reader, arena, c);
+    block.next_query = reader.linear(arena, c.token_dim, c.out_channels);
     return block;
   }
 
-  // One image. Over an empty arena it only measures.
-  void run(Arena& arena, int height, int width, const float* map, const float* tokens, float* out,
-           float* out_tokens) const {
+  // One image: map, tokens, attended to the same. Over an empty arena it only measures.
+  void run(Arena& arena, int height, int width, const float* const* in, float* const* out) const {
+    const float* map = in[0];
     const TokenSide::Buffers t = side.take(arena);
-    float* scratch = arena.floats(gather_scratch(config.in_channels));
+    float* query = arena.floats(static_cast<size_t>(side.count) * side.out_stride());
+    Gather gather = Gather::take(arena, config.out_channels, config.heads, side.count);
     if (halves()) {
       const MobileDown::Buffers b = down.take(arena, height, width);
       if (arena.measuring()) return;
-      run_tokens(t, height * width, map, tokens, scratch, out_tokens);
+      run_tokens(t, in[1], in[2], query, gather, out[1]);
       const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
-      down.run(map, height, width, slopes1, slopes2, b,
-               [&](const Strip& strip) { finish(strip, t, b.result, nullptr, out); });
+      down.run(map, height, width, slopes1, slopes2, b, out[0],
+               [&](const Strip& strip) { finish(strip, t, b.result, nullptr, gather, out[0]); });
     } else {
       const Mobile::Buffers b = mobile.take(arena, height, width);
       if (arena.measuring()) return;
-      run_tokens(t, height * width, map, tokens, scratch, out_tokens);
+      run_tokens(t, in[1], in[2], query, gather, out[1]);
       const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
       const float* residual = config.in_channels == config.out_channels ? map : nullptr;
-      mobile.run(map, slopes1, slopes2, b, [&](const Strip& strip, bool skipped) {
-        finish(strip, t, b.result, skipped ? nullptr : residual, out);
+      mobile.run(map, slopes1, slopes2, b, out[0], [&](const Strip& strip, bool skipped) {
+        finish(strip, t, b.result, skipped ? nullptr : residual, gather, out[0]);
       });
     }
+    gather.finish(out[2]);
   }
 
  private:
-  void run_tokens(const TokenSide::Buffers& t, int pixels, const float* map, const float* tokens, float* scratch,
+  void run_tokens(const TokenSide::Buffers& t, const float* tokens, const float* attended, float* query, Gather& gather,
                   float* out_tokens) const {
-    side.load_tokens(tokens, t);
-    linear(side.bridge.query, side.count, t.tokens, side.stride(), t.query, side.in_stride());
-    gather(map, pixels, config.in_channels, config.heads, side.count, t.query, side.in_stride(), t.attended,
-           side.in_stride(), scratch);
-    side.run(t);
-    side.store_tokens(t, out_tokens);
+    side.run(tokens, attended, t, out_tokens);
     transpose_rows(t.key, side.out_stride(), side.count, config.out_channels, kLog2E, t.key_columns);
     transpose_rows(t.value, side.out_stride(), side.count, config.out_channels, 1.f, t.value_columns);
+    linear(next_query, side.count, t.tokens, side.stride(), query, side.out_stride());
+    gather.start(query, side.out_stride());
   }
 
-  // Mobile<-Former of a strip, into the output.
+  // The bridge on a strip, which goes into the output on the way.
   void finish(const Strip& strip, const TokenSide::Buffers& t, const Planes& result, const float* residual,
-              float* out) const {
+              Gather& gather, float* out) const {
     const ptrdiff_t stride = static_cast<ptrdiff_t>(strip.plan.height) * strip.plan.width, at = strip.first_out_pixel();
-    scatter(side.count, {config.out_channels, config.heads, strip.out_rows() * strip.plan.width, result.data,
-                         result.stride, residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns,
-                         t.value_columns});
+    scatter(side.count, {config.out_channels, config.heads, strip.out_pixels(), result.data, result.stride,
+                         residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns});
+    gather.add(out + at, stride, strip.out_pixels());
   }
 };

@@ -5,26 +5,30 @@
 constexpr int kImageChannels = 3;
 constexpr int kStemTaps = kImageChannels * kTaps;
 
-// 3x3 convolution of stride 2, ReLU6, depthwise (stride 1 or 2), ReLU6, pointwise, skip.
+// 3x3 convolution of stride 2, ReLU6, depthwise (stride 1 or 2), ReLU6, pointwise, skip; the first Mobile->Former's
+// attention.
 struct Stem {
-  int channels, out, stride;
+  int channels, out, stride, tokens, heads;
   const float* convolution;
   const float* convolution_bias;
   Bottleneck bottleneck;
+  const float* query;  // (M, C'), of the learned tokens
 
   static Stem read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
     Stem stem;
     stem.channels = c.in_channels, stem.out = c.out_channels, stem.stride = c.stride;
+    stem.tokens = c.tokens, stem.heads = c.heads;
     const float* from = reader.take(static_cast<size_t>(c.in_channels) * kStemTaps);
     float* packed = arena.floats(packed_size(c.in_channels, kStemTaps));
     if (!arena.measuring()) pack_rows(from, kStemTaps, c.in_channels, kStemTaps, packed);
     stem.convolution = packed;
     stem.convolution_bias = reader.vector(arena, c.in_channels);
     stem.bottleneck = Bottleneck::read(reader, arena, c.in_channels, c.expand, c.out_channels);
+    stem.query = reader.vector(arena, c.tokens * c.out_channels);
     return stem;
   }
 
-  void run(Arena& arena, int height, int width, const float* image, float* result) const {
+  void run(Arena& arena, int height, int width, const float* image, float* result, float* attended) const {
     const int h = (height + 1) / 2, w = (width + 1) / 2;  // of the first convolution
     const StripPlan plan(h, w, bottleneck.chunk_out() + 4 * kImageChannels);
     const int pitch = w + 1, pitched = plan.pixels + plan.rows + 1;
@@ -33,7 +37,9 @@ struct Stem {
     const Planes quarters = take_planes(arena, stride == 2 ? 4 * channels : 0, kLanes, pitched, kBlock + kLanes);
     const Planes expanded = take_planes(arena, bottleneck.chunk_out(), 0, plan.pixels, 2 * kBlock);
     const Planes projected = take_planes(arena, out, 0, plan.pixels, 2 * kBlock);
+    Gather gather = Gather::take(arena, out, heads, tokens);
     if (arena.measuring()) return;
+    gather.start(query, out);
 
     ptrdiff_t offsets[kStemTaps];
     const TapOffsets taps = halving_offsets(image_quarters, pitch);
@@ -55,15 +61,19 @@ struct Stem {
       for (int c = 0; c < channels; ++c) pad(strip, first.plane(c));
       if (stride == 1) {
         const float* above = first.data + strip.above();
+        const ptrdiff_t pixels = static_cast<ptrdiff_t>(h) * w;
+        float* to = result + strip.first_out_pixel();
+        LinesAhead ahead(to, pixels, out, strip.out_pixels(), channels);
         bottleneck.run(above, first.stride, w, nullptr, strip.out_rows(), w, kRelu6,
-                       channels == out ? above + w : nullptr, first.stride, expanded, projected);
-        copy_strip(projected, out, strip.out_rows() * w, result + strip.first_out_pixel(),
-                   static_cast<ptrdiff_t>(h) * w);
+                       channels == out ? above + w : nullptr, first.stride, expanded, projected, ahead);
+        gather.add(projected.data, projected.stride, strip.out_pixels());
+        copy_strip(projected, out, strip.out_pixels(), to, pixels);
       } else {
-        finish_halved(strip, first, quarters, expanded, projected, result);
+        finish_halved(strip, first, quarters, expanded, projected, gather, result);
       }
       for (int c = 0; c < channels; ++c) keep(strip, first.plane(c));
     }
+    gather.finish(attended);
   }
 
  private:
@@ -71,20 +81,25 @@ struct Stem {
 
   // Output row q reads rows 2q - 1 to 2q + 1: all q whose last row this strip has computed, and no earlier strip had.
   void finish_halved(const Strip& strip, const Planes& first, const Planes& quarters, const Planes& expanded,
-                     const Planes& projected, float* result) const {
+                     const Planes& projected, Gather& gather, float* result) const {
     const StripPlan& plan = strip.plan;
     const int h = (plan.height + 1) / 2, w = (plan.width + 1) / 2, pitch = w + 1;
     const int from = strip.begin / 2, to = strip.end == plan.height ? h : strip.end / 2;
     if (from >= to) return;
     for (int c = 0; c < channels; ++c)
       split_plane(first.plane(c) - strip.first_pixel(), plan.height, plan.width, from - 1, to - 1, pitch, quarters, c);
+    const ptrdiff_t pixels = static_cast<ptrdiff_t>(h) * w;
+    const int strip_pixels = (to - from) * w;
+    float* of_strip = result + static_cast<ptrdiff_t>(from) * w;
+    LinesAhead ahead(of_strip, pixels, out, strip_pixels, channels);
     bottleneck.run(quarters.data, 4 * quarters.stride, pitch, halving_offsets(quarters, pitch).at, to - from, w, kRelu6,
-                   nullptr, 0, expanded, projected);
-    copy_strip(projected, out, (to - from) * w, result + static_cast<ptrdiff_t>(from) * w, static_cast<ptrdiff_t>(h) * w);
+                   nullptr, 0, expanded, projected, ahead);
+    gather.add(projected.data, projected.stride, strip_pixels);
+    copy_strip(projected, out, strip_pixels, of_strip, pixels);
   }
 };
 
-// Mobile->Former once more, pointwise, average, and two Linear layers.
+// The rest of the last Mobile->Former, pointwise, average, and two Linear layers.
 struct Head {
   mfedge_config config;
   BridgeIn bridge;
@@ -97,7 +112,7 @@ struct Head {
   static Head read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
     Head head;
     head.config = c;
-    head.bridge = BridgeIn::read(reader, arena, c, true);
+    head.bridge = BridgeIn::read(reader, arena, c);
     const float* from = reader.take(static_cast<size_t>(c.expand) * c.in_channels);
     float* packed = arena.floats(packed_size(c.expand, c.in_channels));
     if (!arena.measuring())
@@ -112,17 +127,16 @@ struct Head {
     return head;
   }
 
-  void run(Arena& arena, int height, int width, const float* map, const float* tokens_in, float* logits) const {
+  void run(Arena& arena, int height, int width, const float* map, const float* tokens_in, const float* attended_in,
+           float* logits) const {
     const int M = config.tokens, D = config.token_dim, C = config.in_channels, E = config.expand;
     const int pixels = height * width, part = at_most(pixels, kPixels);
     const ptrdiff_t stride = padded(D), in_stride = padded(C);
     const size_t rows = static_cast<size_t>(M), widest = at_least(padded(D), padded(C));
     float* tokens = arena.floats(rows * stride);
-    float* query = arena.floats(rows * in_stride);
     float* attended = arena.floats(rows * in_stride);
     float* scratch = arena.floats(rows * widest);
     float* scratch2 = arena.floats(rows * widest);
-    float* gathering = arena.floats(gather_scratch(C));
     const Planes input = take_planes(arena, C, 0, part, kBlock);
     const Planes expanded = take_planes(arena, at_most(kChunk, E), 0, part, kBlock);
     float* features = arena.floats(padded(E + D));
@@ -130,9 +144,10 @@ struct Head {
     float* out = arena.floats(padded(config.classes));
     if (arena.measuring()) return;
 
-    for (int m = 0; m < M; ++m) __builtin_memcpy(tokens + m * stride, tokens_in + static_cast<ptrdiff_t>(m) * D, sizeof(float) * D);
-    linear(bridge.query, M, tokens, stride, query, in_stride);
-    gather(map, pixels, C, config.heads, M, query, in_stride, attended, in_stride, gathering);
+    for (int m = 0; m < M; ++m) {
+      __builtin_memcpy(tokens + m * stride, tokens_in + static_cast<ptrdiff_t>(m) * D, sizeof(float) * D);
+      __builtin_memcpy(attended + m * in_stride, attended_in + static_cast<ptrdiff_t>(m) * C, sizeof(float) * C);
+    }
     bridge.finish(M, tokens, stride, attended, in_stride, scratch, scratch2);
 
     for (int e = 0; e < E; ++e) features[e] = 0.f;

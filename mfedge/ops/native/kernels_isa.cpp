@@ -45,7 +45,7 @@ size_t pack(mfedge_kind kind, const mfedge_config& config, const float* weights,
     case MFEDGE_BLOCK: return pack_operator<Block>(memory, [&](Arena& a) { return Block::read(reader, a, config); });
     case MFEDGE_HEAD: return pack_operator<Head>(memory, [&](Arena& a) { return Head::read(reader, a, config); });
     case MFEDGE_TOKENS:
-      return pack_operator<TokenSide>(memory, [&](Arena& a) { return TokenSide::read(reader, a, config, false); });
+      return pack_operator<TokenSide>(memory, [&](Arena& a) { return TokenSide::read(reader, a, config); });
     default: return 0;
   }
 }
@@ -53,12 +53,7 @@ size_t pack(mfedge_kind kind, const mfedge_config& config, const float* weights,
 size_t run_tokens(Arena& arena, const TokenSide& side, const float* attended, const float* tokens, float* const* out) {
   const TokenSide::Buffers b = side.take(arena);
   if (arena.measuring()) return arena.bytes();
-  const int C = side.bridge.gate.out, out_channels = side.key.out;
-  side.load_tokens(tokens, b);
-  for (int m = 0; m < side.count; ++m)
-    __builtin_memcpy(b.attended + m * side.in_stride(), attended + static_cast<ptrdiff_t>(m) * C, sizeof(float) * C);
-  side.run(b);
-  side.store_tokens(b, out[0]);
+  side.run(tokens, attended, b, out[0]);
   if (!side.hyper1.hidden.out)  // no dynamic ReLU: the slopes of a plain one
     for (int e = 0; e < 2; ++e) {
       float* slopes = e == 0 ? b.slopes1 : b.slopes2;
@@ -67,11 +62,9 @@ size_t run_tokens(Arena& arena, const TokenSide& side, const float* attended, co
     }
   __builtin_memcpy(out[1], b.slopes1, sizeof(float) * 2 * side.hyper1.channels);
   __builtin_memcpy(out[2], b.slopes2, sizeof(float) * 2 * side.hyper2.channels);
-  for (int m = 0; m < side.count; ++m) {
-    const ptrdiff_t at = static_cast<ptrdiff_t>(m) * out_channels;
-    __builtin_memcpy(out[3] + at, b.key + m * side.out_stride(), sizeof(float) * out_channels);
-    __builtin_memcpy(out[4] + at, b.value + m * side.out_stride(), sizeof(float) * out_channels);
-  }
+  const int out_channels = side.key.out;
+  side.copy_rows(b.key, side.out_stride(), out[3], out_channels, out_channels);
+  side.copy_rows(b.value, side.out_stride(), out[4], out_channels, out_channels);
   return arena.bytes();
 }
 
@@ -79,10 +72,12 @@ size_t run_tokens(Arena& arena, const TokenSide& side, const float* attended, co
 size_t run_mobile_to_former(Arena& arena, const mfedge_config& config, int channels, int pixels, int tokens,
                             const float* features, const float* query, float* out) {
   float* scaled = arena.floats(static_cast<size_t>(tokens) * channels);
-  float* scratch = arena.floats(gather_scratch(channels));
+  Gather gather = Gather::take(arena, channels, config.heads, tokens);
   if (arena.measuring()) return arena.bytes();
   for (int i = 0; i < tokens * channels; ++i) scaled[i] = config.scale * query[i];
-  gather(features, pixels, channels, config.heads, tokens, scaled, channels, out, channels, scratch);
+  gather.start(scaled, channels);
+  gather.add(features, pixels, pixels);
+  gather.finish(out);
   return arena.bytes();
 }
 
@@ -128,11 +123,11 @@ size_t run(mfedge_kind kind, const mfedge_config& config, const void* packed, co
   const int height = static_cast<int>(map[2]), width = inputs[0].rank == 4 ? static_cast<int>(map[3]) : 0;
   const int channels = static_cast<int>(map[1]), pixels = height * width;
   switch (kind) {
-    case MFEDGE_STEM: static_cast<const Stem*>(packed)->run(arena, height, width, in[0], out[0]); break;
+    case MFEDGE_STEM: static_cast<const Stem*>(packed)->run(arena, height, width, in[0], out[0], out[1]); break;
     case MFEDGE_BLOCK:
-      static_cast<const Block*>(packed)->run(arena, height, width, in[0], in[1], out[0], out[1]);
+      static_cast<const Block*>(packed)->run(arena, height, width, in, out);
       break;
-    case MFEDGE_HEAD: static_cast<const Head*>(packed)->run(arena, height, width, in[0], in[1], out[0]); break;
+    case MFEDGE_HEAD: static_cast<const Head*>(packed)->run(arena, height, width, in[0], in[1], in[2], out[0]); break;
     case MFEDGE_TOKENS: return run_tokens(arena, *static_cast<const TokenSide*>(packed), in[0], in[1], out);
     case MFEDGE_MOBILE_TO_FORMER:
       return run_mobile_to_former(arena, config, channels, pixels, static_cast<int>(inputs[1].shape[1]), in[0], in[1],

@@ -107,6 +107,9 @@ int check_config(mfedge_kind kind, const mfedge_config& c, char* message) {
     case MFEDGE_STEM:
       status = check_ranges(channels, 4, message);
       if (status == MFEDGE_OK) status = check_divides("in_channels", c.in_channels, "expand", c.expand, message);
+      if (status == MFEDGE_OK) status = check_ranges(tokens, 1, message);
+      if (status == MFEDGE_OK) status = check_ranges(heads, 1, message);
+      if (status == MFEDGE_OK) status = check_divides("heads", c.heads, "out_channels", c.out_channels, message);
       return status;
     case MFEDGE_BLOCK:
     case MFEDGE_TOKENS: {
@@ -121,7 +124,6 @@ int check_config(mfedge_kind kind, const mfedge_config& c, char* message) {
         status = check_divides("former_heads", c.former_heads, "token_dim", c.token_dim, message);
       if (status != MFEDGE_OK || kind == MFEDGE_TOKENS) return status;
       status = check_ranges(heads, 1, message);
-      if (status == MFEDGE_OK) status = check_divides("heads", c.heads, "in_channels", c.in_channels, message);
       if (status == MFEDGE_OK) status = check_divides("heads", c.heads, "out_channels", c.out_channels, message);
       if (status == MFEDGE_OK && c.stride == 2) {
         status = check_divides("in_channels", c.in_channels, "expand", c.expand, message);
@@ -134,8 +136,6 @@ int check_config(mfedge_kind kind, const mfedge_config& c, char* message) {
       status = check_ranges(channels, 2, message);
       if (status == MFEDGE_OK) status = check_ranges(tokens, 2, message);
       if (status == MFEDGE_OK) status = check_ranges(head, 2, message);
-      if (status == MFEDGE_OK) status = check_ranges(heads, 1, message);
-      if (status == MFEDGE_OK) status = check_divides("heads", c.heads, "in_channels", c.in_channels, message);
       return status;
     }
     case MFEDGE_MOBILE_TO_FORMER:
@@ -149,10 +149,10 @@ void count_weights(mfedge_kind kind, const mfedge_config& config, size_t* weight
   const size_t C = config.in_channels, E = config.expand, O = config.out_channels, D = config.token_dim;
   const size_t E2 = second_expand(config), ffn = config.ffn, hyper = config.hyper;
   size_t w = 0, m = 0;
-  if (kind == MFEDGE_STEM) w = C * 27 + C + E * 9 + E + O * E + O;
+  if (kind == MFEDGE_STEM) w = C * 27 + C + E * 9 + E + O * E + O + static_cast<size_t>(config.tokens) * O;
   if (kind == MFEDGE_BLOCK)
     w = config.stride == 2 ? E * 9 + E + O * E + O + E2 * 9 + E2 + O * E2 + O : E * C + E + E * 9 + E + O * E + O;
-  if (kind == MFEDGE_BLOCK || kind == MFEDGE_HEAD) w += C, m += C * D;  // the query
+  if (kind == MFEDGE_BLOCK) w += O, m += O * D;  // the next query
   if (kind == MFEDGE_BLOCK || kind == MFEDGE_HEAD || kind == MFEDGE_TOKENS) w += C + 3 * D, m += 2 * C * D;
   if (kind == MFEDGE_BLOCK || kind == MFEDGE_TOKENS) {
     w += 4 * D, m += 2 * D * D;
@@ -170,13 +170,20 @@ void count_weights(mfedge_kind kind, const mfedge_config& config, size_t* weight
 int count_inputs(mfedge_kind kind) {
   switch (kind) {
     case MFEDGE_STEM: return 1;
-    case MFEDGE_FORMER_TO_MOBILE:
-    case MFEDGE_DYNAMIC_RELU: return 3;
-    default: return 2;
+    case MFEDGE_TOKENS:
+    case MFEDGE_MOBILE_TO_FORMER: return 2;
+    default: return 3;
   }
 }
 
-int count_outputs(mfedge_kind kind) { return kind == MFEDGE_BLOCK ? 2 : kind == MFEDGE_TOKENS ? 5 : 1; }
+int count_outputs(mfedge_kind kind) {
+  switch (kind) {
+    case MFEDGE_STEM: return 2;
+    case MFEDGE_BLOCK: return 3;
+    case MFEDGE_TOKENS: return 5;
+    default: return 1;
+  }
+}
 
 int infer_shapes(mfedge_kind kind, const mfedge_config& c, const mfedge_tensor* in, mfedge_tensor* out, char* message) {
   const int64_t B = in[0].shape[0], H = in[0].shape[2], W = in[0].shape[3];
@@ -197,19 +204,26 @@ int infer_shapes(mfedge_kind kind, const mfedge_config& c, const mfedge_tensor* 
   status = check_input(kind, "map", in[0], 4, map, message);
   if (status != MFEDGE_OK) return status;
   const int64_t C = in[0].shape[1];
+  if (whole) {
+    const int64_t attended[3] = {B, c.tokens, c.in_channels};
+    status = check_tokens(kind, "tokens", in[1], B, c.tokens, c.token_dim, message);
+    if (status == MFEDGE_OK) status = check_input(kind, "attended", in[2], 3, attended, message);
+  }
   switch (kind) {
     case MFEDGE_STEM: {
       const int64_t h = (H + 1) / 2, w = (W + 1) / 2;
       set_shape(out, 4, B, c.out_channels, c.stride == 2 ? (h + 1) / 2 : h, c.stride == 2 ? (w + 1) / 2 : w);
+      set_shape(out + 1, 3, B, c.tokens, c.out_channels);
       return status;
     }
     case MFEDGE_BLOCK:
       set_shape(out, 4, B, c.out_channels, c.stride == 2 ? (H + 1) / 2 : H, c.stride == 2 ? (W + 1) / 2 : W);
       set_shape(out + 1, 3, B, c.tokens, c.token_dim);
-      return check_tokens(kind, "tokens", in[1], B, c.tokens, c.token_dim, message);
+      set_shape(out + 2, 3, B, c.tokens, c.out_channels);
+      return status;
     case MFEDGE_HEAD:
       set_shape(out, 2, B, c.classes);
-      return check_tokens(kind, "tokens", in[1], B, c.tokens, c.token_dim, message);
+      return status;
     case MFEDGE_MOBILE_TO_FORMER:
     case MFEDGE_FORMER_TO_MOBILE: {
       status = check_divides("heads", c.heads, "channels", static_cast<int32_t>(C), message);

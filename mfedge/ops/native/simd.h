@@ -202,30 +202,45 @@ MFEDGE_INLINE bool any_above(vec v, float limit) {
 
 constexpr float kLog2E = 1.44269504088896341f;
 
-// 2^x, relative error below 2e-7; below -126 it goes to 0, or stays at 2^-126 (1e-38). A softmax takes its scores in
-// units of log 2, which costs nothing: the factor goes into the query.
-// Rounding to an integer, and the minimax polynomial 1 + r q(r) on what is left, at most a half.
+// 2^x, relative error below 2e-7. Below -126 it goes to 0, or stays at 2^-126 (1e-38); above 127 it goes to infinity, or
+// stays at 2^127. A softmax takes its scores in units of log 2, which costs nothing: the factor goes into the query.
+// Rounding to an integer, and the minimax polynomial 1 + r q(r) on what is left, at most a half. Of N vectors step by step,
+// so that the latency of one hides behind the others.
+template <int N>
+MFEDGE_INLINE void exponential2(vec (&x)[N]) {
+  vec whole[N], p[N];
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) {
+#if defined(__AVX512F__)
+    whole[i] = reinterpret_cast<vec>(_mm512_roundscale_ps(reinterpret_cast<__m512>(x[i]),
+                                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    x[i] -= whole[i];
+#else
+    x[i] = minimum(maximum(x[i], splat(-126.f)), splat(127.f));
+    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low mantissa bits.
+    whole[i] = x[i] + 12582912.f;
+    x[i] -= whole[i] - 12582912.f;
+#endif
+    p[i] = x[i] * 1.326469880e-3f + 9.671508823e-3f;
+  }
+  constexpr float kCoefficients[] = {5.550733776e-2f, 2.402224215e-1f, 6.931469776e-1f, 1.f};
+#pragma GCC unroll 8
+  for (float coefficient : kCoefficients)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) p[i] = p[i] * x[i] + coefficient;
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i)
+#if defined(__AVX512F__)
+    x[i] = reinterpret_cast<vec>(_mm512_scalef_ps(reinterpret_cast<__m512>(p[i]), reinterpret_cast<__m512>(whole[i])));
+#else
+    // The integer goes onto the exponent of p, which is between 0.7 and 1.5.
+    x[i] = reinterpret_cast<vec>(reinterpret_cast<ivec>(p[i]) + (reinterpret_cast<ivec>(whole[i]) << 23));
+#endif
+}
 MFEDGE_INLINE vec exponential2(vec x) {
-#if defined(__AVX512F__)
-  const __m512 whole = _mm512_roundscale_ps(reinterpret_cast<__m512>(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const vec r = x - reinterpret_cast<vec>(whole);
-#else
-  x = maximum(x, splat(-126.f));
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low mantissa bits.
-  const vec shifted = x + 12582912.f;
-  const vec r = x - (shifted - 12582912.f);
-#endif
-  vec p = r * 1.326469880e-3f + 9.671508823e-3f;
-  p = p * r + 5.550733776e-2f;
-  p = p * r + 2.402224215e-1f;
-  p = p * r + 6.931469776e-1f;
-  p = p * r + 1.f;
-#if defined(__AVX512F__)
-  return reinterpret_cast<vec>(_mm512_scalef_ps(reinterpret_cast<__m512>(p), whole));
-#else
-  // The integer goes onto the exponent of p, which is between 0.7 and 1.5.
-  return reinterpret_cast<vec>(reinterpret_cast<ivec>(p) + (reinterpret_cast<ivec>(shifted) << 23));
-#endif
+  vec one[1] = {x};
+  exponential2(one);
+  return one[0];
 }
 
 // 1 / x of what is neither tiny nor huge, relative error below 2e-7.

@@ -71,6 +71,27 @@ static void keep(const Strip& strip, float* plane) {
   __builtin_memmove(plane - kept, plane + strip.rows() * strip.plan.width - kept, sizeof(float) * kept);
 }
 
+// The lines of the output that a strip will be written to, brought nearer while it is computed, some at every step.
+class LinesAhead {
+ public:
+  LinesAhead(const float* to, ptrdiff_t stride, int channels, int pixels, int steps)
+      : to_(to), stride_(stride), pixels_(pixels), left_(channels),
+        a_step_(divide_up(channels * divide_up(pixels, kLine), steps)) {}
+  void step() {
+    for (int i = 0; i < a_step_ && left_ > 0; ++i) {
+      __builtin_prefetch(to_ + pixel_, 1, 2);
+      pixel_ += kLine;
+      if (pixel_ >= pixels_) pixel_ = 0, to_ += stride_, --left_;
+    }
+  }
+
+ private:
+  static constexpr int kLine = static_cast<int>(kAlignment / sizeof(float));
+  const float* to_;  // channel
+  ptrdiff_t stride_;
+  int pixels_, pixel_ = 0, left_, a_step_;
+};
+
 // A pointwise convolution whose input channels arrive in chunks.
 struct Projection {
   int rows, depth, chunk;
@@ -121,11 +142,12 @@ struct Bottleneck {
   // `source` is the row above the first output row; its channels lie `step` apart. `offsets`: see depthwise().
   void run(const float* source, ptrdiff_t step, ptrdiff_t pitch, const ptrdiff_t* offsets, int rows, int width,
            const Slopes& slopes, const float* residual, ptrdiff_t residual_stride, const Planes& expanded,
-           const Planes& target) const {
+           const Planes& target, LinesAhead& ahead) const {
     for (int first = 0; first < in; first += chunk) {
       const int count = at_most(chunk, in - first);
       for (int i = 0; i < count; ++i) {
         const int channel = (first + i) * multiplier;
+        ahead.step();
         depthwise(multiplier,
                   {source + (first + i) * step, pitch, rows, width, weights + static_cast<ptrdiff_t>(channel) * kTaps,
                    bias + channel, slopes.from(channel), expanded.plane(i * multiplier), expanded.stride},

@@ -1,14 +1,13 @@
 // The token side of a block. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
 #pragma once
 
-// Mobile->Former without its attention: the query before it, the gate and the projection after it.
+// Mobile->Former behind its attention: the gate and the projection.
 struct BridgeIn {
-  Linear query, gate, project;
+  Linear gate, project;
   LayerNorm norm;
 
-  static BridgeIn read(WeightReader& reader, Arena& arena, const mfedge_config& c, bool with_query) {
+  static BridgeIn read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
     BridgeIn bridge = {};
-    if (with_query) bridge.query = reader.linear(arena, c.token_dim, c.in_channels);
     bridge.gate = reader.linear(arena, c.token_dim, c.in_channels);
     bridge.project = reader.linear(arena, c.in_channels, c.token_dim);
     bridge.norm.gain = reader.vector(arena, c.token_dim);
@@ -109,11 +108,11 @@ struct TokenSide {
   Hyper hyper1, hyper2;
   Linear key, value;
 
-  static TokenSide read(WeightReader& reader, Arena& arena, const mfedge_config& c, bool with_query) {
+  static TokenSide read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
     TokenSide side = {};
     side.count = c.tokens;
     side.width = c.token_dim;
-    side.bridge = BridgeIn::read(reader, arena, c, with_query);
+    side.bridge = BridgeIn::read(reader, arena, c);
     side.former = Former::read(reader, arena, c);
     side.hyper1 = Hyper::read(reader, arena, c, c.expand);
     side.hyper2 = Hyper::read(reader, arena, c, c.stride == 2 ? c.expand2 : c.expand);
@@ -123,7 +122,7 @@ struct TokenSide {
   }
 
   struct Buffers {
-    float *tokens, *query, *attended, *scratch, *scratch2, *slopes1, *slopes2, *key, *value, *key_columns, *value_columns;
+    float *tokens, *attended, *scratch, *scratch2, *slopes1, *slopes2, *key, *value, *key_columns, *value_columns;
   };
   ptrdiff_t stride() const { return padded(width); }
   ptrdiff_t in_stride() const { return padded(bridge.gate.out); }
@@ -135,7 +134,6 @@ struct TokenSide {
     const size_t rows = static_cast<size_t>(count);
     Buffers b;
     b.tokens = arena.floats(rows * stride());
-    b.query = arena.floats(rows * in_stride());
     b.attended = arena.floats(rows * in_stride());
     b.scratch = arena.floats(rows * widest);
     b.scratch2 = arena.floats(rows * widest);
@@ -148,17 +146,10 @@ struct TokenSide {
     return b;
   }
 
-  void load_tokens(const float* tokens, const Buffers& b) const {
-    for (int m = 0; m < count; ++m)
-      __builtin_memcpy(b.tokens + m * stride(), tokens + static_cast<ptrdiff_t>(m) * width, sizeof(float) * width);
-  }
-  void store_tokens(const Buffers& b, float* tokens) const {
-    for (int m = 0; m < count; ++m)
-      __builtin_memcpy(tokens + static_cast<ptrdiff_t>(m) * width, b.tokens + m * stride(), sizeof(float) * width);
-  }
-
-  // From what Mobile->Former gathered to the next tokens, slopes, keys and values.
-  void run(const Buffers& b) const {
+  // From what Mobile->Former attended to, (M, C), to the next tokens, slopes, keys and values.
+  void run(const float* tokens, const float* attended, const Buffers& b, float* out_tokens) const {
+    copy_rows(tokens, width, b.tokens, stride(), width);
+    copy_rows(attended, bridge.gate.out, b.attended, in_stride(), bridge.gate.out);
     bridge.finish(count, b.tokens, stride(), b.attended, in_stride(), b.scratch, b.scratch2);
     former.run(count, b.tokens, stride(), b.scratch, b.scratch2);
     if (hyper1.hidden.out) {
@@ -167,5 +158,12 @@ struct TokenSide {
     }
     linear(key, count, b.tokens, stride(), b.key, out_stride());
     linear(value, count, b.tokens, stride(), b.value, out_stride());
+    copy_rows(b.tokens, stride(), out_tokens, width, width);
+  }
+
+  // One row a token.
+  void copy_rows(const float* from, ptrdiff_t from_stride, float* to, ptrdiff_t to_stride, int columns) const {
+    for (int m = 0; m < count; ++m)
+      __builtin_memcpy(to + m * to_stride, from + m * from_stride, sizeof(float) * columns);
   }
 };

@@ -20,9 +20,9 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {
-    {"mfedge.Stem", MFEDGE_STEM, 1, 1, true, false},
-    {"mfedge.Block", MFEDGE_BLOCK, 2, 2, true, true},
-    {"mfedge.Head", MFEDGE_HEAD, 2, 1, true, true},
+    {"mfedge.Stem", MFEDGE_STEM, 1, 2, true, false},
+    {"mfedge.Block", MFEDGE_BLOCK, 3, 3, true, true},
+    {"mfedge.Head", MFEDGE_HEAD, 3, 1, true, true},
     {"mfedge.MobileToFormer", MFEDGE_MOBILE_TO_FORMER, 2, 1, false, false},
     {"mfedge.FormerToMobile", MFEDGE_FORMER_TO_MOBILE, 3, 1, false, false},
     {"mfedge.DynamicRelu", MFEDGE_DYNAMIC_RELU, 3, 1, false, false},

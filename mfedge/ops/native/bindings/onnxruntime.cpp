@@ -35,9 +35,9 @@ struct Row {
 };
 
 constexpr Row kTable[] = {
-    {"Stem", MFEDGE_STEM, 1, true, false, 1, kAll},
-    {"Block", MFEDGE_BLOCK, 2, true, true, 2, kAll},
-    {"Head", MFEDGE_HEAD, 2, true, true, 1, kAll},
+    {"Stem", MFEDGE_STEM, 1, true, false, 2, kAll},
+    {"Block", MFEDGE_BLOCK, 3, true, true, 3, kAll},
+    {"Head", MFEDGE_HEAD, 3, true, true, 1, kAll},
     {"MobileToFormer", MFEDGE_MOBILE_TO_FORMER, 2, false, false, 1, kHeads},
     {"FormerToMobile", MFEDGE_FORMER_TO_MOBILE, 3, false, false, 1, kHeads},
     {"DynamicRelu", MFEDGE_DYNAMIC_RELU, 3, false, false, 1, kNone},

@@ -48,13 +48,14 @@ struct Row {
   std::array<Tensor, MFEDGE_MAX_INPUTS> input;
   size_t constants;  // behind those: weights, matrices
   size_t outputs;
-  std::array<const char*, 2> output;
+  std::array<const char*, 3> output;
 };
 
-constexpr Row kStem{"Stem", MFEDGE_STEM, kAll, 1, {{{"images", "B3HW"}}}, 1, 1, {"BOhw"}};
-constexpr Row kBlock{
-    "Block", MFEDGE_BLOCK, kAll, 2, {{{"features", "BCHW"}, {"tokens", "bMD"}}}, 2, 2, {"BOhw", "BMD"}};
-constexpr Row kHead{"Head", MFEDGE_HEAD, kAll, 2, {{{"features", "BCHW"}, {"tokens", "bMD"}}}, 2, 1, {"BK"}};
+constexpr Row kStem{"Stem", MFEDGE_STEM, kAll, 1, {{{"images", "B3HW"}}}, 1, 2, {"BOhw", "BMO"}};
+constexpr Row kBlock{"Block", MFEDGE_BLOCK, kAll, 3,
+                     {{{"features", "BCHW"}, {"tokens", "bMD"}, {"attended", "BMC"}}}, 2, 3, {"BOhw", "BMD", "BMO"}};
+constexpr Row kHead{
+    "Head", MFEDGE_HEAD, kAll, 3, {{{"features", "BCHW"}, {"tokens", "bMD"}, {"attended", "BMC"}}}, 2, 1, {"BK"}};
 constexpr Row kMobileToFormer{
     "MobileToFormer", MFEDGE_MOBILE_TO_FORMER, kHeads, 2, {{{"features", "BCHW"}, {"query", "bMC"}}}, 0, 1, {"BMC"}};
 constexpr Row kFormerToMobile{"FormerToMobile", MFEDGE_FORMER_TO_MOBILE, kHeads, 3,

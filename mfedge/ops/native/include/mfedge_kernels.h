@@ -21,18 +21,22 @@ extern "C" {
 #define MFEDGE_API __attribute__((visibility("default")))
 #endif
 
-#define MFEDGE_ABI_VERSION 1
+#define MFEDGE_ABI_VERSION 2
 
 typedef enum mfedge_kind {
-  /* images (B, 3, H, W) -> map. 3x3 convolution of stride 2, ReLU6, then the lite bottleneck:
-   * depthwise 3x3 of `stride` (in_channels -> expand), ReLU6, pointwise -> out_channels, plus the convolution's
-   * output if stride is 1 and in_channels == out_channels. in_channels is the first convolution's output. */
+  /* images (B, 3, H, W) -> map, attended (B, M, out_channels). 3x3 convolution of stride 2, ReLU6, then the lite
+   * bottleneck: depthwise 3x3 of `stride` (in_channels -> expand), ReLU6, pointwise -> out_channels, plus the
+   * convolution's output if stride is 1 and in_channels == out_channels. in_channels is the first convolution's output.
+   *
+   * Every operator that writes a map also attends to it, for the Mobile->Former behind it, whose query it knows by then:
+   * `attended` is softmax(query . map) map, over all pixels and head by head. The map is not read again for it. */
   MFEDGE_STEM = 1,
-  /* map (B, in_channels, H, W), tokens (B or 1, M, D) -> map, tokens (B, M, D). A whole Mobile-Former block:
-   * Mobile->Former, Former, Mobile (stride 1 or 2), Mobile<-Former. */
+  /* map (B, in_channels, H, W), tokens (B or 1, M, D), attended (B, M, in_channels) -> map, tokens (B, M, D),
+   * attended (B, M, out_channels). A whole Mobile-Former block: the rest of Mobile->Former, Former, Mobile (stride 1
+   * or 2), Mobile<-Former, and the next Mobile->Former's attention. */
   MFEDGE_BLOCK = 2,
-  /* map, tokens -> logits (B, classes). Last Mobile->Former, pointwise -> expand, ReLU6, average, hard-swish,
-   * the first token beside it, Linear -> hidden, hard-swish, Linear -> classes. */
+  /* map, tokens, attended -> logits (B, classes). The rest of the last Mobile->Former, pointwise -> expand, ReLU6,
+   * average, hard-swish, the first token beside it, Linear -> hidden, hard-swish, Linear -> classes. */
   MFEDGE_HEAD = 3,
   /* The token side of a block. attended (B, M, in_channels) and tokens (B or 1, M, D) -> tokens (B, M, D),
    * slopes of both dynamic ReLUs (B, 2 * expand) and (B, 2 * E2), key and value (B, M, out_channels).
@@ -56,7 +60,7 @@ typedef struct mfedge_config {
   int32_t stride;       /* 1 or 2 */
   int32_t tokens;       /* M, 1 to 16 */
   int32_t token_dim;    /* D */
-  int32_t heads;        /* of the bridge, 2 in the paper; divides the channels */
+  int32_t heads;        /* of the bridge, 2 in the paper; divides the channels of the map that is written */
   int32_t former_heads; /* divides D */
   int32_t ffn;          /* hidden width of Former's feed-forward layer; 0: none */
   int32_t hyper;        /* hidden width of the hyper-functions, D / 4; 0: ReLU6 instead of dynamic ReLU */
@@ -70,23 +74,24 @@ typedef struct mfedge_config {
  *
  * `weights`, float32:
  *   STEM   conv [Cin*27], bias [Cin]; depthwise [E*9], bias [E] (channel e reads input e / (E / Cin));
- *          pointwise [C'*E], bias [C'].
+ *          pointwise [C'*E], bias [C']; query [M*C'] of the learned tokens, which no image has touched yet.
  *   BLOCK  stride 1: expand [E*C], bias; depthwise [E*9], bias; project [C'*E], bias; then the token vectors.
  *          stride 2: depthwise1 [E1*9], bias; project1 [C'*E1], bias; depthwise2 [E2*9], bias; project2 [C'*E2],
  *          bias; then the token vectors.
  *   TOKENS the token vectors alone, which are the biases and LayerNorms, in this order:
- *          Mobile->Former: query [C] (absent from TOKENS), gate [C], project [D], LayerNorm gain [D], bias [D];
+ *          Mobile->Former: gate [C], project [D], LayerNorm gain [D], bias [D];
  *          Former: query [D], project [D], gain [D], bias [D];
  *          if ffn: expand [ffn], project [D], gain [D], bias [D];
  *          if hyper: hyper1 hidden [hyper], slopes [2*E]; hyper2 hidden [hyper], slopes [2*E2];
- *          Mobile<-Former: key [C'], value [C'].
- *   HEAD   Mobile->Former: query [C], gate [C], project [D], gain [D], bias [D]; conv [E*C], bias [E];
+ *          Mobile<-Former: key [C'], value [C'];
+ *          the next Mobile->Former: query [C'] (absent from TOKENS).
+ *   HEAD   Mobile->Former: gate [C], project [D], gain [D], bias [D]; conv [E*C], bias [E];
  *          hidden bias [hidden]; classes bias [classes].
  * `matrices`, float32 or float16, of the Linear layers, in the same order:
- *   query [C*D] (absent from TOKENS), gate [C*D], project [D*C]; former query [D*D], project [D*D];
+ *   gate [C*D], project [D*C]; former query [D*D], project [D*D];
  *   ffn expand [ffn*D], project [D*ffn]; hyper1 hidden [hyper*D], slopes [2E*hyper]; hyper2 the same with E2;
- *   key [C'*D], value [C'*D].
- *   HEAD: query, gate, project; hidden [hidden*(E + D)], classes [classes*hidden].
+ *   key [C'*D], value [C'*D]; next query [C'*D] (absent from TOKENS).
+ *   HEAD: gate, project; hidden [hidden*(E + D)], classes [classes*hidden].
  * gate = clip(Wz + b, 0, 2). slopes: h = clip(W relu(W' z0 + b') + b, -1, 1), a1 = h[:E] + 1, a2 = h[E:].
  */
 typedef enum mfedge_type { MFEDGE_FLOAT32 = 1, MFEDGE_FLOAT16 = 2 } mfedge_type;
