@@ -2,11 +2,15 @@
 
     python -m mfedge.bench.bridge OUT.json [--sizes 224 512 1024] [--rounds 40]
 
-Portable, its cost is what the network of Mobile-Former-214M takes more than without its cross-attentions and the
-projections that only they need. Native, it is counted where it runs, if the library can count:
+Two measures, each for both kinds of kernels. The time in its operators, what they write included: portable, by
+onnxruntime's profiler; native, counted where it runs, if the library can count:
 
     cmake -S mfedge/ops/native -B build/count -DMFEDGE_COUNT=ON -DMFEDGE_LIB=$PWD/build/count/lib
     cmake --build build/count && MFEDGE_NATIVE_LIB=$PWD/build/count/lib python -m mfedge.bench.bridge OUT.json
+
+And what the network takes more than without it: portable, than without its cross-attentions and the projections that
+only they need; native, what is counted, less what is counted with a plain copy in place of Mobile←Former, as a block
+without a bridge writes its output too.
 
 Alone, all cross-attentions become one file, side by side, for each kind of kernel; there each reads a map and writes
 one, which a fused block does anyway. One round runs everything in a random order; one thread, one CPU, tensors bound.
@@ -19,6 +23,7 @@ import ctypes
 import math
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -38,7 +43,8 @@ from torch.export import ExportedProgram
 
 from mfedge import native as native_libraries
 from mfedge import ops, zoo
-from mfedge.bench import environment, statistics, store
+from mfedge.bench import environment, graph, profilers, statistics, store
+from mfedge.bench.sizes import Size
 from mfedge.bench.statistics import Interval
 from mfedge.deploy import deploy
 from mfedge.deploy.trace import trace
@@ -46,10 +52,11 @@ from mfedge.exporters import onnx_native
 from mfedge.exporters.onnx import OPSET, write
 from mfedge.runtimes import onnxruntime as runtime
 
-SCHEMA = "mfedge.bridge/1"
+SCHEMA = "mfedge.bridge/2"
 VARIANT = "mobile-former-214m"
 GATHER, SCATTER = torch.ops.mfedge.mobile_to_former.default, torch.ops.mfedge.former_to_mobile.default
 HEADS, SCALE = 2, 1.0  # the scale is folded into the projections of an exported network
+ATTENTION = re.compile(r"\b(mobile_to_former|former_to_mobile)\.\1/")  # a portable cross-attention's operators
 
 
 class Row(Struct, frozen=True):
@@ -62,11 +69,11 @@ class Row(Struct, frozen=True):
     alone_speedup: Interval | None  # portable / native
     native_seconds: float  # the whole network with native kernels
     portable_seconds: float  # and without
-    portable_bridge_seconds: float  # of that, what its bridge costs
-    to_former: (
-        Interval | None
-    )  # share of the native network that Mobile→Former takes; None: this library does not count
-    to_mobile: Interval | None  # and Mobile←Former, the writing of the block's output included
+    portable_operators: float  # share of the portable network's time that its cross-attentions take
+    portable_bridge_seconds: float  # what the portable network takes more than without a bridge
+    to_former: Interval | None  # share of the native network's time that Mobile→Former takes; None: not counted
+    to_mobile: Interval | None  # Mobile←Former, the writing of the block's output included
+    copying: Interval | None  # a plain copy in its place
 
 
 class Evidence(Struct, frozen=True):
@@ -183,12 +190,41 @@ class Bound:
         return list(self._binding.copy_outputs_to_cpu())
 
 
-def counter() -> ctypes.Array[ctypes.c_uint64] | None:
-    """Ticks of the two directions and of everything, if the library counts them."""
+class Counter:
+    """Ticks of the two directions and of everything, if the library counts them, with a plain copy in place of
+    Mobile←Former or without."""
+
+    def __init__(self) -> None:
+        library = ctypes.CDLL(str(native_libraries.path("onnxruntime")))
+        self._ticks = (ctypes.c_uint64 * 3).in_dll(library, "mfedge_ticks")
+        self._copies = ctypes.c_int32.in_dll(library, "mfedge_copies")
+
+    def ticks(self) -> list[int]:
+        """So far."""
+        return list(self._ticks)
+
+    def copy(self, on: bool) -> None:
+        """From now on."""
+        self._copies.value = on
+
+
+def counter() -> Counter | None:
+    """None: this library does not count."""
     try:
-        return (ctypes.c_uint64 * 3).in_dll(ctypes.CDLL(str(native_libraries.path("onnxruntime"))), "mfedge_ticks")
+        return Counter()
     except ValueError:
         return None
+
+
+def operators_share(model: bytes, size: int, runs: int = 10) -> float:
+    """Of a portable network's time, what its cross-attentions take by onnxruntime's profiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model)
+        images = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
+        timed = profilers.onnxruntime(path, images, runs, graph.read(path, Size(size, size))).operators
+    attention = sum(each.seconds or 0.0 for each in timed if ATTENTION.search(each.name))
+    return attention / sum(each.seconds or 0.0 for each in timed)
 
 
 def measure(size: int, rounds: int) -> Row:
@@ -215,27 +251,36 @@ def measure(size: int, rounds: int) -> Row:
         same = first if first.shape == second.shape else first[:, 0]
         assert np.abs(same - second).max() <= 1e-4 * np.abs(second).max(), first.shape
 
-    ticks = counter()
+    counts = counter()
     seconds: dict[str, list[float]] = {name: [] for name in sessions}
-    shares: list[list[float]] = [[], []]  # logarithms, as of every ratio
+    shares: dict[str, list[float]] = {"to_former": [], "to_mobile": [], "copying": []}  # logarithms, as of every ratio
+    cases = [*sessions, *(["copying"] if counts else [])]
     order = random.Random(size)
     for _ in range(rounds):
-        for name in order.sample(list(sessions), len(sessions)):
-            sessions[name].run()  # the caches are its own again
-            before = list(ticks or ())
+        for name in order.sample(cases, len(cases)):
+            session = sessions["native" if name == "copying" else name]
+            if counts:
+                counts.copy(name == "copying")
+            session.run()  # the caches are its own again
+            before = counts.ticks() if counts else []
             start = time.perf_counter()
-            sessions[name].run()
-            seconds[name].append(time.perf_counter() - start)
-            if ticks and name == "native":
-                spent = [after - at for after, at in zip(ticks, before, strict=True)]
-                for share, direction in zip(shares, spent, strict=False):
-                    share.append(math.log(direction / spent[2]))
+            session.run()
+            if name != "copying":
+                seconds[name].append(time.perf_counter() - start)
+            if counts and name in ("native", "copying"):
+                former, mobile, whole = (after - at for after, at in zip(counts.ticks(), before, strict=True))
+                if name == "native":
+                    shares["to_former"].append(math.log(former / whole))
+                shares["to_mobile" if name == "native" else name].append(math.log(mobile / whole))
+    if counts:
+        counts.copy(False)
 
     def median(values: Iterable[float]) -> float:
         return statistics.median([list(values)])
 
     def interval(values: Iterable[float]) -> Interval | None:
-        result = statistics.interval([list(values)])
+        found = list(values)
+        result = statistics.interval([found]) if found else None
         return result and result.exp()
 
     def pairs(first: str, second: str) -> Iterator[tuple[float, float]]:
@@ -249,24 +294,30 @@ def measure(size: int, rounds: int) -> Row:
         alone_speedup=interval(math.log(slow / fast) for slow, fast in pairs("alone portable", "alone native")),
         native_seconds=median(seconds["native"]),
         portable_seconds=median(seconds["portable"]),
+        portable_operators=operators_share(models["portable"], size),
         portable_bridge_seconds=median(whole - rest for whole, rest in pairs("portable", "no bridge")),
-        to_former=interval(shares[0]),
-        to_mobile=interval(shares[1]),
+        to_former=interval(shares["to_former"]),
+        to_mobile=interval(shares["to_mobile"]),
+        copying=interval(shares["copying"]),
     )
 
 
 def describe(row: Row) -> str:
     """One line."""
+    operators = row.portable_operators * row.portable_seconds
     line = (
-        f"{row.size} px: portable {row.portable_bridge_seconds * 1e3:.2f} of {row.portable_seconds * 1e3:.2f} ms; "
-        f"{row.operators} operators alone {row.alone_portable_seconds / row.alone_native_seconds:.1f}x as fast native"
+        f"{row.size} px: portable {operators * 1e3:.2f} ms of operators, {row.portable_bridge_seconds * 1e3:.2f} more "
+        f"than without, of {row.portable_seconds * 1e3:.2f}; {row.operators} operators alone "
+        f"{row.alone_portable_seconds / row.alone_native_seconds:.1f}x as fast native"
     )
-    if row.to_former is None or row.to_mobile is None:
+    if row.to_former is None or row.to_mobile is None or row.copying is None:
         return f"{line}; this library does not count"
     share = row.to_former.estimate + row.to_mobile.estimate
+    more = share - row.copying.estimate
     return (
-        f"{line}; native {row.to_former.estimate:.1%} + {row.to_mobile.estimate:.1%} of {row.native_seconds * 1e3:.2f} "
-        f"ms, {row.portable_bridge_seconds / (share * row.native_seconds):.1f}x less than portable"
+        f"{line}; native {row.to_former.estimate:.2%} + {row.to_mobile.estimate:.2%} of {row.native_seconds * 1e3:.2f} "
+        f"ms, {operators / (share * row.native_seconds):.1f}x less; {more:.2%} more than a copy, "
+        f"{row.portable_bridge_seconds / (more * row.native_seconds):.1f}x less"
     )
 
 

@@ -10,6 +10,7 @@
 // With MFEDGE_COUNT, where the time of one thread goes, in ticks of the time-stamp counter: for `mfedge.bench.bridge`.
 #if defined(MFEDGE_COUNT)
 extern "C" __attribute__((visibility("default"))) uint64_t mfedge_ticks[3];  // Mobile->Former, Mobile<-Former, everything
+extern "C" __attribute__((visibility("default"))) int32_t mfedge_copies;  // not 0: Mobile<-Former is a plain copy instead
 struct MfedgeTicks {
   uint64_t& total;
   const uint64_t start = __builtin_ia32_rdtsc();

@@ -15,6 +15,7 @@ struct mfedge_operator {
 
 #if defined(MFEDGE_COUNT)
 uint64_t mfedge_ticks[3];
+int32_t mfedge_copies;
 #endif
 
 namespace {
