@@ -15,7 +15,7 @@ struct Linear {
   const float* bias;    // padded(out)
 };
 
-constexpr int kPrefetchBytes = 2048;  // ahead of the weights being read
+constexpr int kPrefetchBytes = 16384;  // ahead of the weights being read
 
 template <int R, int V, class Element>
 static void linear_block(int depth, const float* tokens, ptrdiff_t stride, const Element* weights, const float* bias,
