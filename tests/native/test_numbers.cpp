@@ -127,6 +127,25 @@ bool test_peaks(uint64_t seed) {
             data.inputs[1].data[i] = both && i / given.channels % 2 ? -1 : 1;
           held &= test_data(given, data, pool);
         }
+  // The same over the strips of a map: a stem whose image gets brighter, or darker, from top to bottom.
+  for (const bool brighter : {true, false})
+    for (const int stride : {1, 2}) {
+      Case given;
+      given.kind = MFEDGE_STEM;
+      given.height = 150, given.width = 130, given.seed = random() >> 16;
+      given.config.in_channels = given.config.out_channels = 12, given.config.expand = 24, given.config.stride = stride;
+      given.config.tokens = 8, given.config.heads = 2;
+      begin(std::string(brighter ? "brighter: " : "darker: ") + given.describe());
+      Data data = make_data(given);
+      for (size_t i = data.weights.size() - 8 * 12; i < data.weights.size(); ++i) data.weights[i] *= 12;  // the query
+      const int64_t pixels = given.height * given.width;
+      for (int64_t i = 0; i < 3 * pixels; ++i) {
+        const double at = static_cast<double>(i % pixels) / static_cast<double>(pixels);
+        double& value = data.inputs[0].data[i];
+        value = static_cast<float>(value * 2 * (brighter ? at : 1 - at));
+      }
+      held &= test_data(given, data, pool);
+    }
   std::printf("%s: peaks within %.1e\n", mfedge_isa(), worst_seen);
   return held;
 }

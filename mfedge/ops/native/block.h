@@ -52,7 +52,8 @@ struct Mobile {
                              chunk < expand, b.input);
       const PixelTiles out_pixels(strip.out_pixels());
       const Residual residual = skip(map, strip, out_pixels.reach(), b.input);
-      LinesAhead ahead(to + strip.first_out_pixel(), pixels, out, strip.out_pixels(), expand);
+      const int late = at_least(expand - 2 * chunk, 0);  // brought before the last chunks, lines would be gone again
+      LinesAhead ahead(to + strip.first_out_pixel(), pixels, out, strip.out_pixels(), expand - late);
       for (int e = 0; e < expand; e += chunk) {
         const int count = at_most(chunk, expand - e);
         const Planes hidden = {b.hidden.plane(plan.single ? 0 : e), b.hidden.stride};
@@ -65,7 +66,7 @@ struct Mobile {
         for (int i = 0; i < count; ++i) {
           float* plane = hidden.plane(i);
           const int channel = e + i;
-          ahead.step();
+          if (channel >= late) ahead.step();
           pad(strip, plane);
           depthwise_channels<1>({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
                                  depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
