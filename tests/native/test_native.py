@@ -133,6 +133,7 @@ def test_an_unknown_instruction_set_is_ignored(plain: Path) -> None:
 def test_addresses_and_undefined_behaviour(addresses: Path, isa: str) -> None:
     skip_unless_in_use(addresses, isa)
     run(addresses, "random", seed(), "8", isa=isa)
+    run(addresses, "peaks", seed(), isa=isa)
     run(addresses, "threads", seed(), isa=isa)
     run(addresses, "hostile", seed(), "60", isa=isa)
 
@@ -146,6 +147,7 @@ def test_threads_do_not_race(races: Path) -> None:
 def test_aarch64(aarch64: list[str]) -> None:
     assert run(*aarch64, "isa").strip() == "neon"
     run(*aarch64, "random", seed(), "8")
+    run(*aarch64, "peaks", seed())
     run(*aarch64, "threads", seed())
     run(*aarch64, "hostile", seed(), "40")
     for variant in ("26m", "508m"):
