@@ -209,14 +209,16 @@ struct Block {
   void finish(const Strip& strip, const TokenSide::Buffers& t, const Planes& result, const float* residual,
               Gather& gather, float* out) const {
     const ptrdiff_t stride = static_cast<ptrdiff_t>(strip.plan.height) * strip.plan.width, at = strip.first_out_pixel();
+    const ScatterCall call = {
+        config.out_channels, config.heads, strip.out_pixels(), result.data, result.stride,
+        residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns};
 #if defined(MFEDGE_COUNT)
     if (mfedge_copies) {
       MFEDGE_TICKS(1);
-      return copy_strip(result, config.out_channels, strip.out_pixels(), out + at, stride);
-    }
+      copy_strip(result, config.out_channels, strip.out_pixels(), out + at, stride);
+    } else
 #endif
-    scatter(side.count, {config.out_channels, config.heads, strip.out_pixels(), result.data, result.stride,
-                         residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns});
+      scatter(side.count, call);
     gather.add(out + at, stride, strip.out_pixels());
   }
 };
