@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mfedge.errors import MissingRuntimeError
 
-ABI = 2  # MFEDGE_ABI_VERSION of mfedge_kernels.h
+ABI = 3  # MFEDGE_ABI_VERSION of mfedge_kernels.h
 NAMES = ("kernels", "onnxruntime", "openvino", "litert")
 FILES = ("libmfedge_{}.so", "libmfedge_{}.dylib", "mfedge_{}.dll")
 LIBRARY_OF_FORMAT = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "litert"}

@@ -19,28 +19,28 @@ def kind_of(operator: str) -> str | None:
 
 
 def madds(kind: str, config: Mapping[str, Any], features: tuple[int, ...] | None) -> int:
-    """Of one run on a map, or images, (B, C, H, W); 0 where its shape is not known."""
+    """Of one run on a map (B, C, H + 1, W), or images; 0 where its shape is not known."""
     if features is None:
         return 0
     known, sizes = _known(kind, config)
     from mfedge.ops.layout import madds as of_one
 
-    return features[0] * of_one(known, sizes, *features[2:])
+    return features[0] * of_one(known, sizes, *_pixels(kind, features))
 
 
 def shapes(kind: str, config: Mapping[str, Any], features: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Of its outputs, from the map or images that come in."""
-    from mfedge.ops.layout import halved
+    from mfedge.ops.layout import PADDING_ROWS, halved
 
     _, sizes = _known(kind, config)
-    B, _, H, W = features
+    B, (H, W) = features[0], _pixels(kind, features)
     if kind == "Head":
         return [(B, sizes.classes)]
     halvings = (sizes.stride == 2) + (kind == "Stem")
     for _ in range(halvings):
         H, W = halved(H), halved(W)
     tokens = [(B, sizes.tokens, sizes.token_dim)] if kind == "Block" else []
-    return [(B, sizes.out_channels, H, W), *tokens, (B, sizes.tokens, sizes.out_channels)]
+    return [(B, sizes.out_channels, H + PADDING_ROWS, W), *tokens, (B, sizes.tokens, sizes.out_channels)]
 
 
 def of_file(data: bytes) -> dict[int, dict[str, int]]:
@@ -62,6 +62,13 @@ def of_file(data: bytes) -> dict[int, dict[str, int]]:
                 values = struct.unpack_from(f"<{len(fields)}i", options, len(MAGIC))
                 found[int(operator.Outputs(0))] = dict(zip(fields, values, strict=True))
     return found
+
+
+def _pixels(kind: str, features: tuple[int, ...]) -> tuple[int, int]:
+    """H, W of what comes in."""
+    from mfedge.ops.layout import PADDING_ROWS
+
+    return features[2] - (kind != "Stem") * PADDING_ROWS, features[3]
 
 
 def _known(kind: str, config: Mapping[str, Any]) -> tuple[Any, Any]:

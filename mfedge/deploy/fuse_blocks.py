@@ -5,7 +5,8 @@
     mobile_to_former(x, z), classifier(x)  →  head(x, z, a)
 
 a is what the Mobile→Former behind attends to in x, for an operator attends to the map that it writes. So the weights of
-the query Wz + b are gathered one operator earlier; the stem's is a constant, the query of the learned tokens.
+the query Wz + b are gathered one operator earlier; the stem's is a constant, the query of the learned tokens. x has a
+row of zeros below its pixels.
 
 Not a search for a pattern: what a Mobile-Former looks like, its spec says, and the rewrites before this one have left
 its layers in place under their names. Their weights are gathered into the two vectors of `mfedge.ops.layout`.
@@ -40,21 +41,21 @@ class FusedOperator(nn.Module):
 
 
 class Stem(FusedOperator):
-    """(B, 3, H, W) → (B, C, H', W'), (B, M, C)."""
+    """(B, 3, H, W) → (B, C, H' + 1, W'), (B, M, C)."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ops.mfedge.stem(images, self.weights, self.config)
 
 
 class Block(FusedOperator):
-    """(B, C, H, W), (B | 1, M, D), (B, M, C) → (B, C', H', W'), (B, M, D), (B, M, C')."""
+    """(B, C, H + 1, W), (B | 1, M, D), (B, M, C) → (B, C', H' + 1, W'), (B, M, D), (B, M, C')."""
 
     def forward(self, features: Tensor, tokens: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return torch.ops.mfedge.block(features, tokens, attended, self.weights, self.matrices, self.config)
 
 
 class Head(FusedOperator):
-    """(B, C, H, W), (B | 1, M, D), (B, M, C) → (B, classes)."""
+    """(B, C, H + 1, W), (B | 1, M, D), (B, M, C) → (B, classes)."""
 
     def forward(self, features: Tensor, tokens: Tensor, attended: Tensor) -> Tensor:
         return torch.ops.mfedge.head(features, tokens, attended, self.weights, self.matrices, self.config)

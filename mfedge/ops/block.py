@@ -3,6 +3,7 @@
     Z ← LN(Z + W (gate(Z) · A)),   Z ← Former(Z),   X ← Mobile(X, Z),   X ← Mobile←Former(X, Z)
     A ← attention(Q Z, X, X)
 
+X comes and goes with a row of zeros below its pixels, for the native kernels' sake (`layout.PADDING_ROWS`).
 A, what Mobile→Former attended to in X, comes in with X: the first step is the rest of it. The A that goes out is for
 the Mobile→Former behind this block, whose query Q Z is known as soon as this block's tokens are. So a map is attended
 to while it is being written, and never read again for the bridge.
@@ -50,9 +51,19 @@ def block_reference(
     c = Config(*config)
     p = parts(Kind.BLOCK, c, weights, matrices)
     side = token_side(attended, tokens, p, c)
-    x = former_to_mobile_reference(mobile(features, side, p, c), side.key, side.value, c.heads, 1.0)
+    x = former_to_mobile_reference(mobile(unpad(features), side, p, c), side.key, side.value, c.heads, 1.0)
     query = linear(side.tokens, p, "next.mobile_to_former.query")
-    return x, side.tokens, mobile_to_former_reference(x, query, c.heads, 1.0)
+    return pad(x), side.tokens, mobile_to_former_reference(x, query, c.heads, 1.0)
+
+
+def pad(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, C, H + 1, W), a row of zeros below the pixels."""
+    return F.pad(x, (0, 0, 0, layout.PADDING_ROWS))
+
+
+def unpad(x: Tensor) -> Tensor:
+    """(B, C, H + 1, W) → (B, C, H, W), the pixels."""
+    return x[:, :, : -layout.PADDING_ROWS]
 
 
 def parts(kind: Kind, config: Config, weights: Tensor, matrices: Tensor) -> Parts:
@@ -130,7 +141,7 @@ def block(
     """One Mobile-Former block, everything foldable folded.
 
     Args:
-        features: (B, in_channels, H, W) float.
+        features: (B, in_channels, H + 1, W) float; what is in the last row makes no difference.
         tokens: (B, M, D) or (1, M, D).
         attended: (B, M, in_channels), what the operator that wrote `features` attended to in it.
         weights: (n,), as `layout.vectors(Kind.BLOCK, …)` lists them.
@@ -138,8 +149,8 @@ def block(
         config: the thirteen integers of `layout.Config`.
 
     Returns:
-        Features (B, out_channels, H', W'), half of H and W, rounded up, if stride is 2; tokens (B, M, D); attended
-        (B, M, out_channels), for the block or head behind.
+        Features (B, out_channels, H' + 1, W'), the last row zeros, H' and W' half of H and W, rounded up, if stride is
+        2; tokens (B, M, D); attended (B, M, out_channels), for the block or head behind.
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -167,11 +178,11 @@ def _(
     features: Tensor, tokens: Tensor, attended: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     c = check_shapes(features, tokens, attended, weights, matrices, config)
-    B, _, H, W = features.shape
+    B, H, W = features.shape[0], features.shape[2] - layout.PADDING_ROWS, features.shape[3]
     if c.stride == 2:
         H, W = layout.halved(H), layout.halved(W)
     return (
-        features.new_empty((B, c.out_channels, H, W)),
+        features.new_empty((B, c.out_channels, H + layout.PADDING_ROWS, W)),
         tokens.new_empty((B, c.tokens, c.token_dim)),
         attended.new_empty((B, c.tokens, c.out_channels)),
     )
@@ -186,5 +197,5 @@ def flops(
     config: Sequence[int], **_: Any,
 ) -> int:  # fmt: skip
     """Its convolutions, Linear layers and attention products; a flop counter counts a multiply-add as 2."""
-    B, H, W = features[0], *features[2:]
+    B, H, W = features[0], features[2] - layout.PADDING_ROWS, features[3]
     return 2 * B * layout.madds(Kind.BLOCK, Config(*config), H, W)

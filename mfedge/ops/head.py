@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from mfedge.ops import layout
-from mfedge.ops.block import bridge, linear, parts
+from mfedge.ops.block import bridge, linear, parts, unpad
 from mfedge.ops.layout import Config, Kind
 from mfedge.ops.native import operators
 from mfedge.ops.registry import check_block_inputs, check_vectors, register_gradient
@@ -29,7 +29,7 @@ def head_reference(
     c = Config(*config)
     p = parts(Kind.HEAD, c, weights, matrices)
     z = bridge(attended, tokens, p)  # (B, M, D)
-    x = F.relu6(F.conv2d(features, p["classifier.conv.conv.weight"], p["classifier.conv.conv.bias"]))
+    x = F.relu6(F.conv2d(unpad(features), p["classifier.conv.conv.weight"], p["classifier.conv.conv.bias"]))
     x = torch.cat([F.hardswish(x.mean(dim=(2, 3))), z[:, 0]], dim=1)  # (B, E + D)
     return linear(F.hardswish(linear(x, p, "classifier.hidden")), p, "classifier.classify")
 
@@ -41,7 +41,7 @@ def head(
     """Last bridge and classifier, everything foldable folded.
 
     Args:
-        features: (B, in_channels, H, W) float.
+        features: (B, in_channels, H + 1, W) float; what is in the last row makes no difference.
         tokens: (B, M, D) or (1, M, D).
         attended: (B, M, in_channels), what the last block attended to in `features`.
         weights: (n,), as `layout.vectors(Kind.HEAD, …)` lists them.
@@ -87,5 +87,5 @@ def flops(
     config: Sequence[int], **_: Any,
 ) -> int:  # fmt: skip
     """Its convolution and Linear layers; a flop counter counts a multiply-add as 2."""
-    B, H, W = features[0], *features[2:]
+    B, H, W = features[0], features[2] - layout.PADDING_ROWS, features[3]
     return 2 * B * layout.madds(Kind.HEAD, Config(*config), H, W)

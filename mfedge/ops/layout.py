@@ -21,6 +21,9 @@ from torch import Tensor
 
 MAX_TOKENS = 16  # of a native kernel: the attention over tokens is kept in registers
 MAX_HEADS = 64
+# MFEDGE_PADDING_ROWS: rows of zeros below the pixels of every map that an operator hands on. Without them its channels
+# often lie a power of two apart, where the lines that are worked on together share few of the cache's sets.
+PADDING_ROWS = 1
 
 Part = tuple[str, tuple[int, ...]]  # name → shape
 Layout = tuple[Part, ...]  # in order

@@ -85,6 +85,10 @@ def check_block_inputs(operator: str, features: Tensor, tokens: Tensor, attended
         features.shape[1] == config.in_channels,
         lambda: f"mfedge::{operator}: features must have {config.in_channels} channels, found {features.shape[1]}",
     )
+    torch._check_value(
+        features.shape[2] > layout.PADDING_ROWS,
+        lambda: f"mfedge::{operator}: features must have a row below their pixels, found {describe(features.shape)}",
+    )
     check_tokens(operator, "tokens", tokens, features.shape[0], config.token_dim)
     torch._check_value(
         tokens.shape[1] == config.tokens,

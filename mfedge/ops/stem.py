@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from mfedge.ops import layout
+from mfedge.ops.block import pad
 from mfedge.ops.layout import Config, Kind
 from mfedge.ops.mobile_to_former import mobile_to_former_reference
 from mfedge.ops.native import operators
@@ -38,7 +39,7 @@ def stem_reference(images: Tensor, weights: Tensor, config: Sequence[int]) -> tu
     y = conv(y, "blocks.0.mobile.project.conv")
     x = x + y if c.stride == 1 and c.in_channels == c.out_channels else y
     query = p["blocks.1.mobile_to_former.query"].unsqueeze(0)  # (1, M, C')
-    return x, mobile_to_former_reference(x, query, c.heads, 1.0)
+    return pad(x), mobile_to_former_reference(x, query, c.heads, 1.0)
 
 
 @torch.library.custom_op("mfedge::stem", mutates_args=())
@@ -51,7 +52,8 @@ def stem(images: Tensor, weights: Tensor, config: Sequence[int]) -> tuple[Tensor
         config: the thirteen integers of `layout.Config`.
 
     Returns:
-        Features (B, out_channels, H', W'), a half or a quarter of H and W, rounded up; attended (B, M, out_channels).
+        Features (B, out_channels, H' + 1, W'), the last row zeros, H' and W' a half or a quarter of H and W, rounded
+        up; attended (B, M, out_channels).
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -81,7 +83,8 @@ def _(images: Tensor, weights: Tensor, config: Sequence[int]) -> tuple[Tensor, T
     B, height, width = images.shape[0], layout.halved(images.shape[2]), layout.halved(images.shape[3])
     if c.stride == 2:
         height, width = layout.halved(height), layout.halved(width)
-    return images.new_empty((B, c.out_channels, height, width)), images.new_empty((B, c.tokens, c.out_channels))
+    map_shape = (B, c.out_channels, height + layout.PADDING_ROWS, width)
+    return images.new_empty(map_shape), images.new_empty((B, c.tokens, c.out_channels))
 
 
 register_gradient(stem, stem_reference)

@@ -26,7 +26,7 @@ from mfedge.exporters.tflite import write
 from mfedge.exporters.tflite.native import MAX_NODES, options
 from mfedge.exporters.tflite.writer import Writer
 from mfedge.ops import layout
-from mfedge.ops.layout import Config, Kind
+from mfedge.ops.layout import PADDING_ROWS, Config, Kind
 from mfedge.predict import classify
 from mfedge.runtimes.torch_eager import TorchSession
 from mfedge.zoo import load_spec
@@ -176,7 +176,7 @@ def whole_inputs(kind: Kind, config: Config) -> dict[str, Array]:
     if kind is Kind.STEM:
         return {"images": random(2, 3, 37, 22)}
     return {
-        "features": random(2, config.in_channels, 11, 14),
+        "features": random(2, config.in_channels, 11 + PADDING_ROWS, 14),
         "tokens": random(1, config.tokens, config.token_dim),
         "attended": random(2, config.tokens, config.in_channels),
     }
@@ -298,7 +298,7 @@ def test_half_vectors_are_refused(run: Run) -> None:
 
 
 @DOORS
-@pytest.mark.parametrize("shape", [(2, 13, 11, 14), (12, 11, 14), (1, 2, 12, 11, 14)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 13, 11, 14), (2, 12, 1, 14), (12, 11, 14), (1, 2, 12, 11, 14)], ids=str)
 def test_a_map_of_a_wrong_shape_is_refused(run: Run, shape: tuple[int, ...]) -> None:
     inputs = {**whole_inputs(Kind.BLOCK, BLOCK), "features": random(*shape)}
     constants = vectors(Kind.BLOCK, BLOCK)

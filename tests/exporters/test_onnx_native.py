@@ -21,7 +21,7 @@ from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.exporters import onnx as to_onnx
 from mfedge.ops import layout
-from mfedge.ops.layout import Config, Kind
+from mfedge.ops.layout import PADDING_ROWS, Config, Kind
 from mfedge.runtimes.onnxruntime import is_native
 from mfedge.runtimes.torch_eager import TorchSession
 from tests.conftest import network
@@ -101,7 +101,7 @@ def test_a_file_can_be_read_without_the_library(tmp_path: Path) -> None:
         assert list(before.output) == list(after.input[:3])
     channels, height, width = shapes[features][1:]
     assert channels == 12
-    assert (eval(height, {"height": 33, "width": 0}), eval(width, {"height": 0, "width": 50})) == (9, 13)
+    assert (eval(height, {"height": 33, "width": 0}), eval(width, {"height": 0, "width": 50})) == (9 + PADDING_ROWS, 13)
     assert all(name in shapes for node in model.graph.node for name in node.output)
 
 
@@ -198,7 +198,7 @@ def whole_inputs(kind: Kind, config: Config) -> dict[str, np.ndarray[Any, Any]]:
     if kind is Kind.STEM:
         return {"images": random(2, 3, 37, 22)}
     return {
-        "features": random(2, config.in_channels, 11, 14),
+        "features": random(2, config.in_channels, 11 + PADDING_ROWS, 14),
         "tokens": random(1, config.tokens, config.token_dim),
         "attended": random(2, config.tokens, config.in_channels),
     }
@@ -362,6 +362,7 @@ def test_half_vectors_are_refused() -> None:
         {"features": (12, 11, 14)},
         {"features": (2, 12, 11, 14, 1)},
         {"features": (2, 12, 0, 14)},
+        {"features": (2, 12, 1, 14)},
         {"tokens": (3, 5, 24)},
         {"tokens": (5, 24)},
         {"tokens": (1, 4, 24)},

@@ -19,7 +19,7 @@ from openvino import opset13
 from mfedge import native, ops
 from mfedge.exporters.openvino_native import factory
 from mfedge.ops import layout
-from mfedge.ops.layout import Config, Kind
+from mfedge.ops.layout import PADDING_ROWS, Config, Kind
 from mfedge.runtimes.openvino import extension
 from tests.exporters.openvino_common import FLOAT32, Array, assert_close, core, random
 
@@ -63,7 +63,7 @@ def whole_inputs(kind: Kind, config: Config, batch: int = 2, token_batch: int = 
     if kind is Kind.STEM:
         return {"images": random(batch, 3, 37, 22)}
     return {
-        "features": random(batch, config.in_channels, 11, 14),
+        "features": random(batch, config.in_channels, 11 + PADDING_ROWS, 14),
         "tokens": random(token_batch, config.tokens, config.token_dim),
         "attended": random(batch, config.tokens, config.in_channels),
     }
@@ -158,7 +158,8 @@ def test_unknown_ranks_are_found_out_at_the_first_run() -> None:
     inputs, constants = whole_inputs(Kind.BLOCK, DOWN), vectors(Kind.BLOCK, DOWN)
     model = one_operator("Block", {key: (-1,) * array.ndim for key, array in inputs.items()}, constants, DOWN._asdict())
     shapes = [output.partial_shape for output in model.outputs]
-    assert shapes == [ov.PartialShape(shape) for shape in ([-1, 20, -1, -1], [-1, 3, 16], [-1, 3, 20])]
+    rows = ov.Dimension(PADDING_ROWS, -1)
+    assert shapes == [ov.PartialShape(shape) for shape in ([-1, 20, rows, -1], [-1, 3, 16], [-1, 3, 20])]
     wanted = expected(ops.block_reference, *inputs.values(), *constants.values(), DOWN)
     for found, array in zip(run_one(model, inputs), wanted, strict=True):
         assert_close(found, array)
@@ -169,7 +170,8 @@ def test_interval_sizes_are_halved() -> None:
     weights = opset13.constant(vectors(Kind.STEM, SAME)["weights"])
     parameter = opset13.parameter(images, np.float32)
     node = factory(extension()).create("Stem", [parameter, weights], SAME._asdict())
-    assert node.output(0).partial_shape == ov.PartialShape([1, 12, ov.Dimension(16, 33), ov.Dimension(17, -1)])
+    rows = ov.Dimension(16 + PADDING_ROWS, 33 + PADDING_ROWS)
+    assert node.output(0).partial_shape == ov.PartialShape([1, 12, rows, ov.Dimension(17, -1)])
     assert node.output(1).partial_shape == ov.PartialShape([1, 3, 12])
 
 
@@ -211,8 +213,8 @@ def test_a_wrong_count_of_weights_is_refused(name: str, kind: Kind, config: Conf
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"features": (2, 13, 11, 14)}, r"features: expected \(B, 12, H, W\), found \[2,13,11,14\]"),
-        ({"features": (2, 12, 11)}, r"features: expected \(B, 12, H, W\), found \[2,12,11\]"),
+        ({"features": (2, 13, 11, 14)}, r"features: expected \(B, 12, H \+ 1, W\), found \[2,13,11,14\]"),
+        ({"features": (2, 12, 11)}, r"features: expected \(B, 12, H \+ 1, W\), found \[2,12,11\]"),
         ({"tokens": (1, 6, 24)}, r"tokens: expected \(B or 1, 5, 24\), found \[1,6,24\]"),
         ({"tokens": (3, 5, 24)}, r"tokens: expected \(B or 1, 5, 24\), found \[3,5,24\]"),
         ({"tokens": (5, 24)}, r"tokens: expected \(B or 1, 5, 24\), found \[5,24\]"),

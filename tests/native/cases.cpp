@@ -130,6 +130,16 @@ Array random_map(const Case& c, int64_t channels, Random& random) {
   return map;
 }
 
+// As operators hand it on. What is in the padding is nothing to the next one, so here it is no number.
+Array pad(const Array& map) {
+  const int64_t planes = map.shape[0] * map.shape[1], pixels = map.shape[2] * map.shape[3];
+  Array padded({map.shape[0], map.shape[1], map.shape[2] + MFEDGE_PADDING_ROWS, map.shape[3]});
+  std::fill(padded.data.begin(), padded.data.end(), std::nan(""));
+  const int64_t stride = pixels + MFEDGE_PADDING_ROWS * map.shape[3];
+  for (int64_t i = 0; i < planes; ++i) std::copy_n(&map.data[i * pixels], pixels, &padded.data[i * stride]);
+  return padded;
+}
+
 }  // namespace
 
 std::string Case::describe() const {
@@ -218,7 +228,7 @@ Data make_data(const Case& given) {
       break;
     case MFEDGE_BLOCK:
     case MFEDGE_HEAD:
-      data.inputs = {random_map(given, c.in_channels, random), tokens(c.tokens, c.token_dim),
+      data.inputs = {pad(random_map(given, c.in_channels, random)), tokens(c.tokens, c.token_dim),
                      random_array({given.batch, c.tokens, c.in_channels}, random)};
       break;
     case MFEDGE_TOKENS:

@@ -272,6 +272,17 @@ TokenSide token_side(const Array& tokens, const Array& attended, const mfedge_co
   return side;
 }
 
+// Planes with rows of zeros behind their pixels, and the pixels of such planes.
+Array with_rows(const Array& map, int64_t rows) {
+  const int64_t planes = map.shape[0] * map.shape[1], from = map.shape[2] * map.shape[3], to = rows * map.shape[3];
+  Array made(Shape{map.shape[0], map.shape[1], rows, map.shape[3]});
+  for (int64_t i = 0; i < planes; ++i)
+    std::copy_n(&map.data[i * from], std::min(from, to), &made.data[i * to]);
+  return made;
+}
+Array pad(const Array& pixels) { return with_rows(pixels, pixels.shape[2] + MFEDGE_PADDING_ROWS); }
+Array unpad(const Array& map) { return with_rows(map, map.shape[2] - MFEDGE_PADDING_ROWS); }
+
 std::vector<Array> stem(const Array& images, const mfedge_config& c, Reader& weights) {
   Array first = convolution(images, c.in_channels, 1, 2, weights);
   each(first, relu6);
@@ -281,7 +292,7 @@ std::vector<Array> stem(const Array& images, const mfedge_config& c, Reader& wei
   if (c.stride == 1 && c.in_channels == c.out_channels) add(y, first);
   Array query(Shape{1, c.tokens, c.out_channels});
   query.data = weights.take(int64_t{c.tokens} * c.out_channels);
-  return {y, mobile_to_former(y, query, c.heads, 1)};
+  return {pad(y), mobile_to_former(y, query, c.heads, 1)};
 }
 
 Array mobile(const Array& map, const TokenSide& side, const mfedge_config& c, Reader& weights) {
@@ -315,7 +326,7 @@ std::vector<Array> block(const Array& map, const Array& given, const Array& atte
   const TokenSide side = token_side(for_each_image(given, map.shape[0]), attended, c, matrices, weights);
   const Array query = linear(side.tokens, c.out_channels, matrices, weights);
   const Array y = former_to_mobile(mobile(map, side, c, mobile_weights), side.key, side.value, c.heads, 1);
-  return {y, side.tokens, mobile_to_former(y, query, c.heads, 1)};
+  return {pad(y), side.tokens, mobile_to_former(y, query, c.heads, 1)};
 }
 
 Array head(const Array& map, const Array& given, const Array& attended, const mfedge_config& c, Reader& matrices,
@@ -414,16 +425,20 @@ std::vector<Shape> shapes(mfedge_kind kind, const mfedge_config& c, const std::v
             {B, c.tokens, c.out_channels}};
   }
   if (in[0].size() != 4) return {};
-  const int64_t C = in[0][1], H = in[0][2], W = in[0][3], h = (H - 1) / 2 + 1, w = (W - 1) / 2 + 1;
+  const bool padded = kind == MFEDGE_BLOCK || kind == MFEDGE_HEAD;
+  const int64_t C = in[0][1], H = in[0][2] - (padded ? MFEDGE_PADDING_ROWS : 0), W = in[0][3];
+  const int64_t h = (H - 1) / 2 + 1, w = (W - 1) / 2 + 1;
+  if (H < 1) return {};
   switch (kind) {
     case MFEDGE_STEM:
       if (C != 3) return {};
-      return {{B, c.out_channels, c.stride == 2 ? (h - 1) / 2 + 1 : h, c.stride == 2 ? (w - 1) / 2 + 1 : w},
+      return {{B, c.out_channels, (c.stride == 2 ? (h - 1) / 2 + 1 : h) + MFEDGE_PADDING_ROWS,
+               c.stride == 2 ? (w - 1) / 2 + 1 : w},
               {B, c.tokens, c.out_channels}};
     case MFEDGE_BLOCK:
       if (C != c.in_channels || !is_tokens(in[1], B, c.tokens, c.token_dim)) return {};
       if (in[2] != Shape{B, c.tokens, c.in_channels}) return {};
-      return {{B, c.out_channels, c.stride == 2 ? h : H, c.stride == 2 ? w : W},
+      return {{B, c.out_channels, (c.stride == 2 ? h : H) + MFEDGE_PADDING_ROWS, c.stride == 2 ? w : W},
               {B, c.tokens, c.token_dim},
               {B, c.tokens, c.out_channels}};
     case MFEDGE_HEAD:
@@ -453,9 +468,9 @@ std::vector<Array> run(mfedge_kind kind, const mfedge_config& c, const std::vect
     case MFEDGE_STEM:
       return stem(in[0], c, weights);
     case MFEDGE_BLOCK:
-      return block(in[0], in[1], in[2], c, matrices, weights);
+      return block(unpad(in[0]), in[1], in[2], c, matrices, weights);
     case MFEDGE_HEAD:
-      return {head(in[0], in[1], in[2], c, matrices, weights)};
+      return {head(unpad(in[0]), in[1], in[2], c, matrices, weights)};
     case MFEDGE_TOKENS: {
       const TokenSide side = token_side(for_each_image(in[1], in[0].shape[0]), in[0], c, matrices, weights);
       return {side.tokens, side.slopes1, side.slopes2, side.key, side.value};

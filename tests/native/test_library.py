@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mfedge.ops.block import block_reference
 from mfedge.ops.head import head_reference
-from mfedge.ops.layout import Config, Kind, count, matrices, vectors
+from mfedge.ops.layout import PADDING_ROWS, Config, Kind, count, matrices, vectors
 from mfedge.ops.native import library
 from mfedge.ops.native.library import Operator
 from mfedge.ops.stem import stem_reference
@@ -78,7 +78,8 @@ def test_blocks(data: st.DataObject, seed: int) -> None:
     B, H, W, half = data.draw(st.integers(1, 3)), data.draw(pixels), data.draw(pixels), data.draw(st.booleans())
     torch.manual_seed(seed)
     vector, matrix = weights_of(Kind.BLOCK, c, half)
-    x, z = torch.randn(B, c.in_channels, H, W), torch.randn(data.draw(st.sampled_from((1, B))), c.tokens, c.token_dim)
+    x = torch.randn(B, c.in_channels, H + PADDING_ROWS, W)
+    z = torch.randn(data.draw(st.sampled_from((1, B))), c.tokens, c.token_dim)
     attended = torch.randn(B, c.tokens, c.in_channels)
     expected = block_reference(x, z, attended, vector, matrix.float(), c)
     for found, wanted in zip(Operator(Kind.BLOCK, c, vector, matrix).run(x, z, attended), expected, strict=True):
@@ -92,7 +93,8 @@ def test_heads(data: st.DataObject, seed: int) -> None:
     B, H, W, half = data.draw(st.integers(1, 3)), data.draw(pixels), data.draw(pixels), data.draw(st.booleans())
     torch.manual_seed(seed)
     vector, matrix = weights_of(Kind.HEAD, c, half)
-    x, z = torch.randn(B, c.in_channels, H, W), torch.randn(data.draw(st.sampled_from((1, B))), c.tokens, c.token_dim)
+    x = torch.randn(B, c.in_channels, H + PADDING_ROWS, W)
+    z = torch.randn(data.draw(st.sampled_from((1, B))), c.tokens, c.token_dim)
     attended = torch.randn(B, c.tokens, c.in_channels)
     (found,) = Operator(Kind.HEAD, c, vector, matrix).run(x, z, attended)
     assert_close(found, head_reference(x, z, attended, vector, matrix.float(), c))

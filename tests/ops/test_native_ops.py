@@ -22,7 +22,7 @@ import mfedge
 from mfedge import native, ops
 from mfedge.errors import MissingRuntimeError
 from mfedge.ops import layout
-from mfedge.ops.block import linear, parts, token_side
+from mfedge.ops.block import linear, parts, token_side, unpad
 from mfedge.ops.layout import Config, Kind
 from mfedge.ops.native import library, operators
 
@@ -72,8 +72,9 @@ def arguments(
         return torch.randn(shape, generator=generator).to(dtype)
 
     B, H, W = size
-    found: list[Any] = [draw(B, 3 if kind is Kind.STEM else config.in_channels, H, W)]
+    found: list[Any] = [draw(B, 3, H, W)]
     if kind is not Kind.STEM:
+        found = [draw(B, config.in_channels, H + layout.PADDING_ROWS, W)]  # what is in the padding makes no difference
         found.append(draw(1 if broadcast else B, config.tokens, config.token_dim))
         found.append(draw(B, config.tokens, config.in_channels))
     for parted in (layout.vectors(kind, config), layout.matrices(kind, config)):
@@ -164,7 +165,22 @@ def test_what_is_attended_to_is_the_map_that_comes_out(kind: Kind, data: st.Data
             query = args[1][-config.tokens * config.out_channels :].view(1, config.tokens, config.out_channels)
         else:
             query = linear(tokens[0], parts(kind, config, *args[3:5]), "next.mobile_to_former.query")
-        assert_same(attended, ops.mobile_to_former_reference(features, query, config.heads, 1.0))
+        assert_same(attended, ops.mobile_to_former_reference(unpad(features), query, config.heads, 1.0))
+
+
+@KINDS
+def test_zeros_follow_the_pixels_of_a_map(kind: Kind) -> None:
+    """They go out, and whatever comes in their place is not read, even if it is no number."""
+    for stride in (1, 2):
+        args = arguments(kind, config_of(kind, stride))
+        for call in WHOLE[kind]:
+            before = tensors(call(*args))
+            if kind is not Kind.HEAD:
+                assert not before[0][:, :, -1].any() and before[0][:, :, -2].any()
+            if kind is not Kind.STEM:
+                other = args[0].clone()
+                other[:, :, -1] = torch.nan
+                assert all(map(torch.equal, tensors(call(other, *args[1:])), before))
 
 
 @pytest.mark.parametrize("kind", [Kind.BLOCK, Kind.HEAD], ids=["block", "head"])
@@ -432,6 +448,7 @@ def changed(kind: Kind = Kind.BLOCK, **fields: int) -> list[int]:
     [
         (0, torch.zeros(2, 7, 9, 14), "6 channels, found 7"),
         (0, torch.zeros(6, 9, 14), "features"),
+        (0, torch.zeros(2, 6, 1, 14), r"a row below their pixels, found \(2, 6, 1, 14\)"),
         (1, torch.zeros(2, 3, 13), "tokens"),
         (1, torch.zeros(2, 4, 12), "tokens must be 3"),
         (1, torch.zeros(3, 3, 12), "batch 3"),

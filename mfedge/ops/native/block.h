@@ -45,15 +45,15 @@ struct Mobile {
   void run(const float* map, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b, const float* to,
            Consume consume) const {
     const StripPlan& plan = b.plan;
-    const ptrdiff_t pixels = static_cast<ptrdiff_t>(plan.height) * plan.width;
+    const ptrdiff_t stride = plane_stride(plan.height, plan.width);
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
-      const MapSource source(map + strip.first_pixel(), pixels, pixels - strip.first_pixel(), in, strip.pixels(),
+      const MapSource source(map + strip.first_pixel(), stride, stride - strip.first_pixel(), in, strip.pixels(),
                              chunk < expand, b.input);
       const PixelTiles out_pixels(strip.out_pixels());
       const Residual residual = skip(map, strip, out_pixels.reach(), b.input);
       const int late = at_least(expand - 2 * chunk, 0);  // brought before the last chunks, lines would be gone again
-      LinesAhead ahead(to + strip.first_out_pixel(), pixels, out, strip.out_pixels(), expand - late);
+      LinesAhead ahead(to + strip.first_out_pixel(), stride, out, strip.out_pixels(), expand - late);
       for (int e = 0; e < expand; e += chunk) {
         const int count = at_most(chunk, expand - e);
         const Planes hidden = {b.hidden.plane(plan.single ? 0 : e), b.hidden.stride};
@@ -89,9 +89,9 @@ struct Mobile {
   Residual skip(const float* map, const Strip& strip, int reach, const Planes& copied) const {
     if (in != out) return {nullptr, 0};
     if (strip.plan.single && chunk < expand) return {copied.data, copied.stride};
-    const ptrdiff_t pixels = static_cast<ptrdiff_t>(strip.plan.height) * strip.plan.width;
-    if (strip.first_out_pixel() + reach > pixels) return {nullptr, 0};
-    return {map + strip.first_out_pixel(), pixels};
+    const ptrdiff_t stride = plane_stride(strip.plan.height, strip.plan.width);
+    if (strip.first_out_pixel() + reach > stride) return {nullptr, 0};
+    return {map + strip.first_out_pixel(), stride};
   }
 };
 
@@ -125,15 +125,14 @@ struct MobileDown {
   void run(const float* map, int height, int width, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b,
            const float* to, Consume consume) const {
     const StripPlan& plan = b.plan;
-    const ptrdiff_t pixels = static_cast<ptrdiff_t>(height) * width;
-    const ptrdiff_t out_pixels = static_cast<ptrdiff_t>(plan.height) * plan.width;
+    const ptrdiff_t stride = plane_stride(height, width), out_stride = plane_stride(plan.height, plan.width);
     const int pitch = plan.width + 1;
     const TapOffsets offsets = halving_offsets(b.quarters, pitch);
     for (int y = 0; y < plan.height; y += plan.rows) {
       const Strip strip(plan, y);
-      LinesAhead ahead(to + strip.first_out_pixel(), out_pixels, out, strip.out_pixels(), in + out);
+      LinesAhead ahead(to + strip.first_out_pixel(), out_stride, out, strip.out_pixels(), in + out);
       for (int c = 0; c < in; ++c)
-        split_plane(map + c * pixels, height, width, strip.begin - 1, strip.end - 1, pitch, b.quarters, c);
+        split_plane(map + c * stride, height, width, strip.begin - 1, strip.end - 1, pitch, b.quarters, c);
       halving.run(b.quarters.data, 4 * b.quarters.stride, pitch, offsets.at, strip.rows(), plan.width, slopes1, nullptr,
                   0, b.expanded, b.halved, ahead);
       for (int c = 0; c < out; ++c) pad(strip, b.halved.plane(c));
@@ -182,6 +181,7 @@ struct Block {
       const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
       down.run(map, height, width, slopes1, slopes2, b, out[0],
                [&](const Strip& strip) { finish(strip, t, b.result, nullptr, gather, out[0]); });
+      write_padding(out[0], config.out_channels, b.plan.height, b.plan.width);
     } else {
       const Mobile::Buffers b = mobile.take(arena, height, width);
       if (arena.measuring()) return;
@@ -191,6 +191,7 @@ struct Block {
       mobile.run(map, slopes1, slopes2, b, out[0], [&](const Strip& strip, bool skipped) {
         finish(strip, t, b.result, skipped ? nullptr : residual, gather, out[0]);
       });
+      write_padding(out[0], config.out_channels, height, width);
     }
     gather.finish(out[2]);
   }
@@ -208,7 +209,7 @@ struct Block {
   // The bridge on a strip, which goes into the output on the way.
   void finish(const Strip& strip, const TokenSide::Buffers& t, const Planes& result, const float* residual,
               Gather& gather, float* out) const {
-    const ptrdiff_t stride = static_cast<ptrdiff_t>(strip.plan.height) * strip.plan.width, at = strip.first_out_pixel();
+    const ptrdiff_t stride = plane_stride(strip.plan.height, strip.plan.width), at = strip.first_out_pixel();
     const ScatterCall call = {
         config.out_channels, config.heads, strip.out_pixels(), result.data, result.stride,
         residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns};

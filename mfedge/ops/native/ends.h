@@ -61,18 +61,19 @@ struct Stem {
       for (int c = 0; c < channels; ++c) pad(strip, first.plane(c));
       if (stride == 1) {
         const float* above = first.data + strip.above();
-        const ptrdiff_t pixels = static_cast<ptrdiff_t>(h) * w;
+        const ptrdiff_t step = plane_stride(h, w);
         float* to = result + strip.first_out_pixel();
-        LinesAhead ahead(to, pixels, out, strip.out_pixels(), channels);
+        LinesAhead ahead(to, step, out, strip.out_pixels(), channels);
         bottleneck.run(above, first.stride, w, nullptr, strip.out_rows(), w, kRelu6,
                        channels == out ? above + w : nullptr, first.stride, expanded, projected, ahead);
         gather.add(projected.data, projected.stride, strip.out_pixels());
-        copy_strip(projected, out, strip.out_pixels(), to, pixels);
+        copy_strip(projected, out, strip.out_pixels(), to, step);
       } else {
         finish_halved(strip, first, quarters, expanded, projected, gather, result);
       }
       for (int c = 0; c < channels; ++c) keep(strip, first.plane(c));
     }
+    write_padding(result, out, stride == 2 ? (h + 1) / 2 : h, stride == 2 ? (w + 1) / 2 : w);
     gather.finish(attended);
   }
 
@@ -88,14 +89,14 @@ struct Stem {
     if (from >= to) return;
     for (int c = 0; c < channels; ++c)
       split_plane(first.plane(c) - strip.first_pixel(), plan.height, plan.width, from - 1, to - 1, pitch, quarters, c);
-    const ptrdiff_t pixels = static_cast<ptrdiff_t>(h) * w;
+    const ptrdiff_t step = plane_stride(h, w);
     const int strip_pixels = (to - from) * w;
     float* of_strip = result + static_cast<ptrdiff_t>(from) * w;
-    LinesAhead ahead(of_strip, pixels, out, strip_pixels, channels);
+    LinesAhead ahead(of_strip, step, out, strip_pixels, channels);
     bottleneck.run(quarters.data, 4 * quarters.stride, pitch, halving_offsets(quarters, pitch).at, to - from, w, kRelu6,
                    nullptr, 0, expanded, projected, ahead);
     gather.add(projected.data, projected.stride, strip_pixels);
-    copy_strip(projected, out, strip_pixels, of_strip, pixels);
+    copy_strip(projected, out, strip_pixels, of_strip, step);
   }
 };
 
@@ -131,6 +132,7 @@ struct Head {
            float* logits) const {
     const int M = config.tokens, D = config.token_dim, C = config.in_channels, E = config.expand;
     const int pixels = height * width, part = at_most(pixels, kPixels);
+    const ptrdiff_t plane = plane_stride(height, width);
     const ptrdiff_t stride = padded(D), in_stride = padded(C);
     const size_t rows = static_cast<size_t>(M), widest = at_least(padded(D), padded(C));
     float* tokens = arena.floats(rows * stride);
@@ -153,7 +155,7 @@ struct Head {
     for (int e = 0; e < E; ++e) features[e] = 0.f;
     for (int start = 0; start < pixels; start += part) {
       const int count = at_most(part, pixels - start);
-      const MapSource source(map + start, pixels, pixels - start, C, count, true, input);
+      const MapSource source(map + start, plane, plane - start, C, count, true, input);
       for (int e = 0; e < E; e += kChunk) {
         const int channels = at_most(kChunk, E - e);
         Epilogue epilogue;

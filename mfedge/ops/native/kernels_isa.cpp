@@ -120,7 +120,9 @@ size_t run(mfedge_kind kind, const mfedge_config& config, const void* packed, co
   MFEDGE_TICKS(2);
   Arena arena(scratch);
   const int64_t* map = inputs[0].shape;
-  const int height = static_cast<int>(map[2]), width = inputs[0].rank == 4 ? static_cast<int>(map[3]) : 0;
+  const bool handed_on = kind == MFEDGE_BLOCK || kind == MFEDGE_HEAD;  // the map is an operator's
+  const int height = static_cast<int>(map[2]) - (handed_on ? MFEDGE_PADDING_ROWS : 0);
+  const int width = inputs[0].rank == 4 ? static_cast<int>(map[3]) : 0;
   const int channels = static_cast<int>(map[1]), pixels = height * width;
   switch (kind) {
     case MFEDGE_STEM: static_cast<const Stem*>(packed)->run(arena, height, width, in[0], out[0], out[1]); break;

@@ -83,6 +83,11 @@ void set_shape(mfedge_tensor* output, int rank, int64_t a, int64_t b, int64_t c 
   output->shape[0] = a, output->shape[1] = b, output->shape[2] = c, output->shape[3] = d;
 }
 
+// A map that is handed on to the next operator.
+void set_map(mfedge_tensor* output, int64_t batch, int64_t channels, int64_t height, int64_t width) {
+  set_shape(output, 4, batch, channels, height + MFEDGE_PADDING_ROWS, width);
+}
+
 }  // namespace
 
 int fail(char* message, const char* format, ...) {
@@ -186,7 +191,8 @@ int count_outputs(mfedge_kind kind) {
 }
 
 int infer_shapes(mfedge_kind kind, const mfedge_config& c, const mfedge_tensor* in, mfedge_tensor* out, char* message) {
-  const int64_t B = in[0].shape[0], H = in[0].shape[2], W = in[0].shape[3];
+  const int64_t B = in[0].shape[0], W = in[0].shape[3];
+  int64_t H = in[0].shape[2];
   int status = MFEDGE_OK;
   if (kind == MFEDGE_TOKENS) {
     const int64_t attended[3] = {-1, c.tokens, c.in_channels};
@@ -205,6 +211,10 @@ int infer_shapes(mfedge_kind kind, const mfedge_config& c, const mfedge_tensor* 
   if (status != MFEDGE_OK) return status;
   const int64_t C = in[0].shape[1];
   if (whole) {
+    H -= MFEDGE_PADDING_ROWS;
+    if (H < 1)
+      return fail(message, "mfedge %s: map: expected rows of pixels and %d of padding, found %lld rows in all",
+                  name_of(kind), MFEDGE_PADDING_ROWS, static_cast<long long>(in[0].shape[2]));
     const int64_t attended[3] = {B, c.tokens, c.in_channels};
     status = check_tokens(kind, "tokens", in[1], B, c.tokens, c.token_dim, message);
     if (status == MFEDGE_OK) status = check_input(kind, "attended", in[2], 3, attended, message);
@@ -212,12 +222,12 @@ int infer_shapes(mfedge_kind kind, const mfedge_config& c, const mfedge_tensor* 
   switch (kind) {
     case MFEDGE_STEM: {
       const int64_t h = (H + 1) / 2, w = (W + 1) / 2;
-      set_shape(out, 4, B, c.out_channels, c.stride == 2 ? (h + 1) / 2 : h, c.stride == 2 ? (w + 1) / 2 : w);
+      set_map(out, B, c.out_channels, c.stride == 2 ? (h + 1) / 2 : h, c.stride == 2 ? (w + 1) / 2 : w);
       set_shape(out + 1, 3, B, c.tokens, c.out_channels);
       return status;
     }
     case MFEDGE_BLOCK:
-      set_shape(out, 4, B, c.out_channels, c.stride == 2 ? (H + 1) / 2 : H, c.stride == 2 ? (W + 1) / 2 : W);
+      set_map(out, B, c.out_channels, c.stride == 2 ? (H + 1) / 2 : H, c.stride == 2 ? (W + 1) / 2 : W);
       set_shape(out + 1, 3, B, c.tokens, c.token_dim);
       set_shape(out + 2, 3, B, c.tokens, c.out_channels);
       return status;

@@ -51,11 +51,11 @@ struct Row {
   std::array<const char*, 3> output;
 };
 
-constexpr Row kStem{"Stem", MFEDGE_STEM, kAll, 1, {{{"images", "B3HW"}}}, 1, 2, {"BOhw", "BMO"}};
+constexpr Row kStem{"Stem", MFEDGE_STEM, kAll, 1, {{{"images", "B3HW"}}}, 1, 2, {"BOpw", "BMO"}};
 constexpr Row kBlock{"Block", MFEDGE_BLOCK, kAll, 3,
-                     {{{"features", "BCHW"}, {"tokens", "bMD"}, {"attended", "BMC"}}}, 2, 3, {"BOhw", "BMD", "BMO"}};
+                     {{{"features", "BCPW"}, {"tokens", "bMD"}, {"attended", "BMC"}}}, 2, 3, {"BOpw", "BMD", "BMO"}};
 constexpr Row kHead{
-    "Head", MFEDGE_HEAD, kAll, 3, {{{"features", "BCHW"}, {"tokens", "bMD"}, {"attended", "BMC"}}}, 2, 1, {"BK"}};
+    "Head", MFEDGE_HEAD, kAll, 3, {{{"features", "BCPW"}, {"tokens", "bMD"}, {"attended", "BMC"}}}, 2, 1, {"BK"}};
 constexpr Row kMobileToFormer{
     "MobileToFormer", MFEDGE_MOBILE_TO_FORMER, kHeads, 2, {{{"features", "BCHW"}, {"query", "bMC"}}}, 0, 1, {"BMC"}};
 constexpr Row kFormerToMobile{"FormerToMobile", MFEDGE_FORMER_TO_MOBILE, kHeads, 3,

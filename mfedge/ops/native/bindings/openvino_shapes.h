@@ -12,7 +12,8 @@
 namespace mfedge_openvino {
 
 // A shape is written with a letter a dimension: B batch, b batch or 1, C in_channels (any, where there is no such
-// attribute), O out_channels, M tokens, D token_dim, K classes, H and W pixels, h and w after the operation's strides.
+// attribute), O out_channels, M tokens, D token_dim, K classes, H and W pixels, P rows of pixels and padding, p and w the
+// same after the operation's strides.
 struct Tensor {
   const char* name;
   const char* shape;
@@ -47,7 +48,9 @@ class Letters {
   ov::PartialShape shape(const char* letters) {
     ov::PartialShape made = ov::PartialShape::dynamic(0);
     for (const char* letter = letters; *letter; ++letter)
-      made.push_back(*letter == 'h' ? strided(size('H')) : *letter == 'w' ? strided(size('W')) : size(*letter));
+      made.push_back(*letter == 'p' ? strided(rows()) + MFEDGE_PADDING_ROWS
+                     : *letter == 'w' ? strided(size('W'))
+                                      : size(*letter));
     return made;
   }
 
@@ -58,6 +61,8 @@ class Letters {
       made += made.empty() ? "(" : ", ";
       if (*letter == 'b')
         made += "B or 1";
+      else if (*letter == 'P' && size('P').is_dynamic())
+        made += "H + " + std::to_string(MFEDGE_PADDING_ROWS);
       else
         made += size(*letter).is_static() ? size(*letter).to_string() : std::string(1, *letter);
     }
@@ -78,6 +83,9 @@ class Letters {
     sizes_ = sizes;
     return true;
   }
+
+  // Rows of pixels of the first input.
+  ov::Dimension rows() { return kind_ == MFEDGE_STEM ? size('H') : size('P') - MFEDGE_PADDING_ROWS; }
 
   ov::Dimension strided(const ov::Dimension& size) const {
     const ov::Dimension after = kind_ == MFEDGE_STEM ? halved(size) : size;  // the stem's first convolution

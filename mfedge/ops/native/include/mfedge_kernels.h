@@ -4,6 +4,9 @@
  * immutable afterwards: any number of threads may run it at the same time. What a run needs beside its inputs and
  * outputs comes from a pool, which keeps it for the next run: nothing is allocated once a session is warm.
  * Maps are (B, C, H, W) and tokens (B, M, D), dense and row-major, any B, H, W >= 1. Plain C, no dependencies.
+ *
+ * The maps that stem and blocks hand on are padded: (B, C, H + MFEDGE_PADDING_ROWS, W), zeros behind the pixels of a
+ * channel. Without them channels often lie a power of two apart, where their lines share few of the cache's sets.
  */
 #ifndef MFEDGE_KERNELS_H
 #define MFEDGE_KERNELS_H
@@ -21,22 +24,24 @@ extern "C" {
 #define MFEDGE_API __attribute__((visibility("default")))
 #endif
 
-#define MFEDGE_ABI_VERSION 2
+#define MFEDGE_ABI_VERSION 3
+
+enum { MFEDGE_PADDING_ROWS = 1 };
 
 typedef enum mfedge_kind {
-  /* images (B, 3, H, W) -> map, attended (B, M, out_channels). 3x3 convolution of stride 2, ReLU6, then the lite
+  /* images (B, 3, H, W) -> padded map, attended (B, M, out_channels). 3x3 convolution of stride 2, ReLU6, then the lite
    * bottleneck: depthwise 3x3 of `stride` (in_channels -> expand), ReLU6, pointwise -> out_channels, plus the
    * convolution's output if stride is 1 and in_channels == out_channels. in_channels is the first convolution's output.
    *
    * Every operator that writes a map also attends to it, for the Mobile->Former behind it, whose query it knows by then:
    * `attended` is softmax(query . map) map, over all pixels and head by head. The map is not read again for it. */
   MFEDGE_STEM = 1,
-  /* map (B, in_channels, H, W), tokens (B or 1, M, D), attended (B, M, in_channels) -> map, tokens (B, M, D),
+  /* padded map, tokens (B or 1, M, D), attended (B, M, in_channels) -> padded map, tokens (B, M, D),
    * attended (B, M, out_channels). A whole Mobile-Former block: the rest of Mobile->Former, Former, Mobile (stride 1
    * or 2), Mobile<-Former, and the next Mobile->Former's attention. */
   MFEDGE_BLOCK = 2,
-  /* map, tokens, attended -> logits (B, classes). The rest of the last Mobile->Former, pointwise -> expand, ReLU6,
-   * average, hard-swish, the first token beside it, Linear -> hidden, hard-swish, Linear -> classes. */
+  /* padded map, tokens, attended -> logits (B, classes). The rest of the last Mobile->Former, pointwise -> expand,
+   * ReLU6, average, hard-swish, the first token beside it, Linear -> hidden, hard-swish, Linear -> classes. */
   MFEDGE_HEAD = 3,
   /* The token side of a block. attended (B, M, in_channels) and tokens (B or 1, M, D) -> tokens (B, M, D),
    * slopes of both dynamic ReLUs (B, 2 * expand) and (B, 2 * E2), key and value (B, M, out_channels).
