@@ -68,9 +68,9 @@ struct Mobile {
           const int channel = e + i;
           if (channel >= late) ahead.step();
           pad(strip, plane);
-          depthwise_channels<1>({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
-                                 depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
-                                 b.convolved.plane(i), 0});
+          depthwise_channel({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
+                             depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
+                             b.convolved.plane(i), 0});
           keep(strip, plane);
         }
         project.add(e, count, b.convolved, out_pixels, residual.map, residual.stride, b.result);

@@ -5,7 +5,7 @@
 #pragma once
 
 constexpr int kTaps = 9;
-constexpr int kMaxMultiplier = 6;  // output channels of one input channel at a time
+constexpr int kMaxMultiplier = 6;  // output channels of one input channel at a time, where they share their loads
 
 // What becomes of a depthwise convolution's output, from the first of its channels on.
 struct Slopes {
@@ -28,73 +28,92 @@ struct DepthwiseCall {
   ptrdiff_t out_stride;  // from output channel to output channel
 };
 
-template <int N, int R>
-MFEDGE_INLINE void store_channels(const DepthwiseCall& call, int row, int x, vec (&sum)[N][R]) {
-#pragma GCC unroll 8
-  for (int n = 0; n < N; ++n) {
-    float* out = call.out + n * call.out_stride + row * static_cast<ptrdiff_t>(call.width) + x;
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      if (call.slopes.activation == Activation::kDynamicRelu)
-        sum[n][r] *= sum[n][r] > vec{} ? splat(call.slopes.above[n]) : splat(call.slopes.below[n]);
-      else if (call.slopes.activation == Activation::kRelu6)
-        sum[n][r] = minimum(maximum(sum[n][r], vec{}), splat(6.f));
-      store(out + r * static_cast<ptrdiff_t>(call.width), sum[n][r]);
-    }
+// Of one output channel, in registers: to broadcast a weight is a load, of which there are no more a cycle than
+// multiply-adds.
+struct Filter {
+  vec taps[kTaps];
+
+  MFEDGE_MEMBER explicit Filter(const float* weights) {
+#pragma GCC unroll 9
+    for (int t = 0; t < kTaps; ++t) taps[t] = splat(weights[t]);
   }
+};
+
+// A sum to its activation and its place.
+MFEDGE_INLINE void store_activated(const DepthwiseCall& call, int n, ptrdiff_t pixel, vec sum) {
+  if (call.slopes.activation == Activation::kDynamicRelu)
+    sum *= sum > vec{} ? splat(call.slopes.above[n]) : splat(call.slopes.below[n]);
+  else if (call.slopes.activation == Activation::kRelu6)
+    sum = minimum(maximum(sum, vec{}), splat(6.f));
+  store(call.out + n * call.out_stride + pixel, sum);
 }
 
-// Stride 1: one vector of R rows of N output channels of one input channel. All read the same R + 2 rows:
-// 3 (R + 2) loads for 9 N R multiply-adds.
-template <int N, int R, bool kEdge>
-MFEDGE_INLINE void depthwise_vector(const DepthwiseCall& call, int row, int x) {
-  vec sum[N][R];
+// The last vector of a row is moved back onto it. A row shorter than a vector spills into the next, which is written
+// after it.
+MFEDGE_INLINE int last_vector(const DepthwiseCall& call, int x) {
+  return call.width >= kLanes ? at_most(x, call.width - kLanes) : 0;
+}
+
+// Stride 1: one vector of R rows of one output channel. 3 (R + 2) loads for 9 R multiply-adds.
+template <int R, bool kEdge>
+MFEDGE_INLINE void depthwise_vector(const DepthwiseCall& call, const Filter& filter, int row, int x) {
+  vec sum[R];
 #pragma GCC unroll 8
-  for (int n = 0; n < N; ++n)
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) sum[n][r] = splat(call.bias[n]);
+  for (int r = 0; r < R; ++r) sum[r] = splat(call.bias[0]);
   const lane_mask left_mask = all_but(x == 0 ? 0 : kLanes), right_mask = all_but(call.width - 1 - x);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int y = 0; y < R + 2; ++y) {
     const float* p = call.plane + (row + y) * call.pitch + x;
     vec taps[3] = {load(p - 1), load(p), load(p + 1)};
     if (kEdge) taps[0] = masked(taps[0], left_mask), taps[2] = masked(taps[2], right_mask);
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n)
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const int line = y - r;
-        if (line < 0 || line > 2) continue;
 #pragma GCC unroll 3
-        for (int t = 0; t < 3; ++t) sum[n][r] += taps[t] * call.weights[n * kTaps + line * 3 + t];
-      }
+    for (int line = 2; line >= 0; --line) {
+      const int r = y - line;
+      if (r < 0 || r >= R) continue;
+#pragma GCC unroll 3
+      for (int t = 0; t < 3; ++t) sum[r] += taps[t] * filter.taps[line * 3 + t];
+    }
   }
-  store_channels<N, R>(call, row, x, sum);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+    store_activated(call, 0, (row + r) * static_cast<ptrdiff_t>(call.width) + x, sum[r]);
 }
 
-template <int N, int R>
-static void depthwise_rows(const DepthwiseCall& call, int row) {
+// As many rows at once as leave registers for the filter.
+constexpr int kDepthwiseRows = kTileVectors == 4 ? 8 : 2;
+
+template <int R, bool kEdge>
+static void depthwise_rows(const DepthwiseCall& call, const Filter& filter, int row, int x) {
+  if constexpr (R <= kDepthwiseRows) depthwise_vector<R, kEdge>(call, filter, row, x);
+}
+
+template <bool kEdge>
+static void depthwise_column(const DepthwiseCall& call, const Filter& filter, int x) {
+  const int groups = divide_up(call.rows, kDepthwiseRows);
+  for (int g = 0, row = 0; g < groups; ++g) {
+    const int next = call.rows * (g + 1) / groups;  // as even as possible
+    switch (next - row) {
+      case 1: depthwise_rows<1, kEdge>(call, filter, row, x); break;
+      case 2: depthwise_rows<2, kEdge>(call, filter, row, x); break;
+      case 3: depthwise_rows<3, kEdge>(call, filter, row, x); break;
+      case 4: depthwise_rows<4, kEdge>(call, filter, row, x); break;
+      case 5: depthwise_rows<5, kEdge>(call, filter, row, x); break;
+      case 6: depthwise_rows<6, kEdge>(call, filter, row, x); break;
+      case 7: depthwise_rows<7, kEdge>(call, filter, row, x); break;
+      default: depthwise_rows<8, kEdge>(call, filter, row, x);
+    }
+    row = next;
+  }
+}
+
+static void depthwise_channel(const DepthwiseCall& call) {
+  const Filter filter(call.weights);
   for (int start = 0; start < call.width; start += kLanes) {
-    // The last vector is moved back onto the row. In a row shorter than a vector it spills into the next, which is
-    // written after it.
-    const int x = call.width >= kLanes ? at_most(start, call.width - kLanes) : 0;
+    const int x = last_vector(call, start);
     if (x == 0 || x + kLanes >= call.width)
-      depthwise_vector<N, R, true>(call, row, x);
+      depthwise_column<true>(call, filter, x);
     else
-      depthwise_vector<N, R, false>(call, row, x);
-  }
-}
-
-template <int N>
-static void depthwise_channels(const DepthwiseCall& call) {
-  constexpr int R = N == 1 ? 4 : N <= 4 ? 2 : 1;
-  int row = 0;
-  for (; row + R <= call.rows; row += R) depthwise_rows<N, R>(call, row);
-  switch (R > 1 ? call.rows - row : 0) {
-    case 1: return depthwise_rows<N, 1>(call, row);
-    case 2: return depthwise_rows<N, R < 2 ? 1 : 2>(call, row);
-    case 3: return depthwise_rows<N, R < 3 ? 1 : 3>(call, row);
-    default: return;
+      depthwise_column<false>(call, filter, x);
   }
 }
 
@@ -118,12 +137,10 @@ MFEDGE_INLINE void halving_vectors(const DepthwiseCall& call, const ptrdiff_t* o
       for (int v = 0; v < V; ++v) sum[n][v] += tap[v] * call.weights[n * kTaps + t];
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) {
-    vec one[N][1];
+  for (int n = 0; n < N; ++n)
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) one[n][0] = sum[n][v];
-    store_channels<N, 1>(call, row, x + v * kLanes, one);
-  }
+    for (int v = 0; v < V; ++v)
+      store_activated(call, n, row * static_cast<ptrdiff_t>(call.width) + x + v * kLanes, sum[n][v]);
 }
 
 template <int N>
@@ -132,22 +149,25 @@ static void halving_channels(const DepthwiseCall& call, const ptrdiff_t* offsets
     int x = 0;
     for (; x + 2 * kLanes <= call.width; x += 2 * kLanes) halving_vectors<N, 2>(call, offsets, row, x);
     for (; x < call.width; x += kLanes)
-      halving_vectors<N, 1>(call, offsets, row, call.width >= kLanes ? at_most(x, call.width - kLanes) : 0);
+      halving_vectors<N, 1>(call, offsets, row, last_vector(call, x));
   }
 }
 
 // All output channels of one input channel; `offsets` of the taps for stride 2, nullptr for stride 1.
 static void depthwise(int multiplier, DepthwiseCall call, const ptrdiff_t* offsets) {
   for (int done = 0; done < multiplier;) {
-    const int count = at_most(multiplier - done, kMaxMultiplier);
-    switch (count) {
-      case 1: offsets ? halving_channels<1>(call, offsets) : depthwise_channels<1>(call); break;
-      case 2: offsets ? halving_channels<2>(call, offsets) : depthwise_channels<2>(call); break;
-      case 3: offsets ? halving_channels<3>(call, offsets) : depthwise_channels<3>(call); break;
-      case 4: offsets ? halving_channels<4>(call, offsets) : depthwise_channels<4>(call); break;
-      case 5: offsets ? halving_channels<5>(call, offsets) : depthwise_channels<5>(call); break;
-      default: offsets ? halving_channels<6>(call, offsets) : depthwise_channels<6>(call);
-    }
+    const int count = offsets ? at_most(multiplier - done, kMaxMultiplier) : 1;
+    if (!offsets)
+      depthwise_channel(call);
+    else
+      switch (count) {
+        case 1: halving_channels<1>(call, offsets); break;
+        case 2: halving_channels<2>(call, offsets); break;
+        case 3: halving_channels<3>(call, offsets); break;
+        case 4: halving_channels<4>(call, offsets); break;
+        case 5: halving_channels<5>(call, offsets); break;
+        default: halving_channels<6>(call, offsets);
+      }
     done += count;
     call.weights += count * kTaps;
     call.bias += count;
@@ -172,20 +192,19 @@ MFEDGE_INLINE TapOffsets halving_offsets(const Planes& quarters, int pitch) {
   return offsets;
 }
 
-// One row of a map, `width` wide, into even and odd columns of a row of `pitch`.
+// One row of a map, `width` wide, into even and odd columns of a row of `pitch`. The last vectors spill into the next row,
+// which is written after it, or into the planes' margin.
 static void split_row(const float* row, int width, float* even, float* odd, int pitch) {
-  int x = 0;
-  for (; 2 * x + 2 * kLanes <= width; x += kLanes) {
-    vec e, o;
-    deinterleave(row + 2 * x, &e, &o);
-    store(even + x, e);
-    store(odd + x, o);
+  for (int x = 0; x < pitch; x += kLanes) {
+    const int left = width - 2 * x;
+    vec a, b;
+    if (left >= 2 * kLanes)
+      a = load(row + 2 * x), b = load(row + 2 * x + kLanes);
+    else
+      a = load_first(row + 2 * x, at_most(at_least(left, 0), kLanes)),
+      b = load_first(row + 2 * x + kLanes, at_most(at_least(left - kLanes, 0), kLanes));
+    deinterleave(a, b, even + x, odd + x);
   }
-  for (; 2 * x < width; ++x) {
-    even[x] = row[2 * x];
-    odd[x] = 2 * x + 1 < width ? row[2 * x + 1] : 0.f;
-  }
-  for (; x < pitch; ++x) even[x] = odd[x] = 0.f;
 }
 
 // Takes rows of one channel apart, for output rows [first + 1, last].

@@ -2,10 +2,11 @@
 #pragma once
 
 constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+constexpr int kLine = static_cast<int>(kAlignment / sizeof(float));
 
 MFEDGE_INLINE int at_most(int a, int b) { return a < b ? a : b; }
 MFEDGE_INLINE int at_least(int a, int b) { return a > b ? a : b; }
-MFEDGE_INLINE int divide_up(int a, int b) { return (a + b - 1) / b; }
+MFEDGE_INLINE constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
 MFEDGE_INLINE int round_up(int a, int b) { return divide_up(a, b) * b; }
 
 // Hands out pieces of one block, in the order they will be read. Over nothing (nullptr) it only measures:
@@ -36,7 +37,6 @@ struct Planes {
 };
 // A tile reads and writes whole blocks of pixels, and a tap reaches one row and one pixel further.
 MFEDGE_INLINE Planes take_planes(Arena& arena, int count, int before, int pixels, int after) {
-  constexpr int kLine = static_cast<int>(kAlignment / sizeof(float));
   const int front = round_up(before, kLine);
   int lines = (front + round_up(pixels, kLine) + round_up(after, kLine)) / kLine;
   lines |= 1;

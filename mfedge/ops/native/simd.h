@@ -50,6 +50,36 @@ MFEDGE_INLINE vec minimum(vec a, vec b) {
   return reinterpret_cast<vec>(vminq_f32(reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 #endif
 }
+#if defined(__AVX2__)
+// Two quarters of four floats, zeros for nullptr, and back.
+MFEDGE_INLINE rows_vec join(const float* low, const float* high) {
+  const __m256 half = _mm256_castps128_ps256(low ? _mm_loadu_ps(low) : _mm_setzero_ps());
+  return reinterpret_cast<rows_vec>(_mm256_insertf128_ps(half, high ? _mm_loadu_ps(high) : _mm_setzero_ps(), 1));
+}
+MFEDGE_INLINE void split(rows_vec v, float* low, float* high) {
+  if (low) _mm_storeu_ps(low, _mm256_castps256_ps128(reinterpret_cast<__m256>(v)));
+  if (high) _mm_storeu_ps(high, _mm256_extractf128_ps(reinterpret_cast<__m256>(v), 1));
+}
+// Both halves of four vectors, 4 x 4 floats each.
+MFEDGE_INLINE void transpose(rows_vec (&v)[4]) {
+  __m256d pair[4];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m256 a = reinterpret_cast<__m256>(v[2 * i]), b = reinterpret_cast<__m256>(v[2 * i + 1]);
+    pair[2 * i] = _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
+    pair[2 * i + 1] = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    v[2 * i] = reinterpret_cast<rows_vec>(_mm256_unpacklo_pd(pair[i], pair[2 + i]));
+    v[2 * i + 1] = reinterpret_cast<rows_vec>(_mm256_unpackhi_pd(pair[i], pair[2 + i]));
+  }
+}
+MFEDGE_INLINE rows_vec clamp(rows_vec v, float high) {  // to [0, high]
+  const __m256 positive = _mm256_max_ps(reinterpret_cast<__m256>(v), _mm256_setzero_ps());
+  return reinterpret_cast<rows_vec>(_mm256_min_ps(positive, _mm256_set1_ps(high)));
+}
+#endif
 // All lanes but one; a lane outside the vector leaves all.
 #if defined(__AVX512F__)
 typedef __mmask16 lane_mask;
@@ -116,8 +146,7 @@ MFEDGE_INLINE vec load(const uint16_t* p) {
 }
 
 // x[0], x[2], ... and x[1], x[3], ... of two neighbouring vectors.
-MFEDGE_INLINE void deinterleave(const float* p, vec* even, vec* odd) {
-  const vec a = load(p), b = load(p + kLanes);
+MFEDGE_INLINE void deinterleave(vec a, vec b, float* even, float* odd) {
 #if defined(__AVX512F__)
   typedef int32_t index __attribute__((vector_size(64)));
   const index e = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
@@ -129,14 +158,14 @@ MFEDGE_INLINE void deinterleave(const float* p, vec* even, vec* odd) {
   const index e = {0, 2, 4, 6};
 #endif
 #if defined(__clang__)
-  for (int i = 0; i < kLanes; ++i) {
-    (*even)[i] = p[2 * i];
-    (*odd)[i] = p[2 * i + 1];
+  for (int i = 0; i < kLanes / 2; ++i) {
+    even[i] = a[2 * i], even[kLanes / 2 + i] = b[2 * i];
+    odd[i] = a[2 * i + 1], odd[kLanes / 2 + i] = b[2 * i + 1];
   }
-  (void)a, (void)b, (void)e;
+  (void)e;
 #else
-  *even = __builtin_shuffle(a, b, e);
-  *odd = __builtin_shuffle(a, b, e + 1);
+  store(even, __builtin_shuffle(a, b, e));
+  store(odd, __builtin_shuffle(a, b, e + 1));
 #endif
 }
 

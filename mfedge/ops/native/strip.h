@@ -96,7 +96,6 @@ class LinesAhead {
   }
 
  private:
-  static constexpr int kLine = static_cast<int>(kAlignment / sizeof(float));
   const float* to_;  // channel
   ptrdiff_t stride_;
   int pixels_, pixel_ = 0, left_, a_step_;

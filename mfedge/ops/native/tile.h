@@ -20,6 +20,8 @@ static_assert(kTileRows <= kRowLanes, "the rows of a tile fit a rows_vec");
 // Weights are prefetched this far ahead, 4 KiB. They are read more slowly than a CPU's own prefetcher expects, and in an
 // inference each for the first time.
 constexpr int kWeightsAhead = 1024;
+// So are the pixels of the next block, a line of every row by each tile.
+constexpr int kBlockLines = divide_up(kBlock, kLine);
 
 // How pixels are covered: vectors, and pixels left over.
 struct PixelTiles {
@@ -66,6 +68,7 @@ struct TileCall {
   int depth;
   const float* weights;  // [depth][rows of this tile]
   Rows source;           // at the first pixel
+  int ahead;             // from it to those that are prefetched
   Epilogue epilogue;     // at the first row and pixel
   float* target;
   ptrdiff_t target_stride;
@@ -79,12 +82,13 @@ struct Accumulators {
 
 // The weights of the next tile, or padding, are in the lanes behind the rows of a rows_vec: pack_rows().
 template <int R, int V, int L, class Rows>
-MFEDGE_INLINE void multiply(Accumulators<R, V, L>& sum, int depth, const float* weights, Rows source) {
+MFEDGE_INLINE void multiply(Accumulators<R, V, L>& sum, int depth, const float* weights, Rows source, int ahead) {
 #pragma GCC unroll 8
   for (int t = 0; t < L; ++t) sum.left_over[t] = rows_vec{};
   for (int k = 0; k < depth; ++k, weights += R) {
     const float* p = source.row(k);
     __builtin_prefetch(weights + kWeightsAhead);
+    __builtin_prefetch(p + ahead);
     vec x[V > 0 ? V : 1];
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) x[j] = load(p + j * kLanes);
@@ -102,28 +106,73 @@ MFEDGE_INLINE void multiply(Accumulators<R, V, L>& sum, int depth, const float* 
   }
 }
 
-// The epilogue of the pixels left over, one by one.
-template <int R, int V, int L, class Rows>
-MFEDGE_INLINE void finish_left_over(const TileCall<Rows>& call, const Accumulators<R, V, L>& sum) {
-  const Epilogue& e = call.epilogue;
-  float at[L > 0 ? L : 1][kRowLanes];
+#if defined(__AVX2__)
+// R floats, the others 0; none behind them is touched.
+template <int R>
+MFEDGE_INLINE rows_vec load_rows(const float* p) {
+  rows_vec v = {};
+  __builtin_memcpy(&v, p, R * sizeof(float));
+  return v;
+}
+// Up to four pixels of R rows, `stride` apart, as the rows of each pixel, and back.
+template <int R, int L>
+MFEDGE_INLINE void load_pixels(const float* p, ptrdiff_t stride, rows_vec (&pixels)[L]) {
+  if constexpr (L == 4) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      pixels[i] = join(i < R ? p + i * stride : nullptr, 4 + i < R ? p + (4 + i) * stride : nullptr);
+    transpose(pixels);
+  } else {
 #pragma GCC unroll 8
-  for (int t = 0; t < L; ++t) *reinterpret_cast<rows_vec_memory*>(at[t]) = sum.left_over[t];
-  for (int i = 0; i < R; ++i) {
-    float* target = call.target + i * call.target_stride + V * kLanes;
-    const float* residual = e.bias && e.residual ? e.residual + i * e.residual_stride + V * kLanes : nullptr;
-#pragma GCC unroll 8
-    for (int t = 0; t < L; ++t) {
-      float value = at[t][i] + (e.bias ? e.bias[i] : target[t]);
-      if (residual) value += residual[t];
-      if (e.activation == Activation::kDynamicRelu)
-        value *= value > 0.f ? e.above[i] : e.below[i];
-      else if (e.activation == Activation::kRelu6)
-        value = value > 0.f ? (value < 6.f ? value : 6.f) : 0.f;
-      target[t] = value;
-    }
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+      for (int t = 0; t < L; ++t) pixels[t][i] = p[i * stride + t];
   }
 }
+template <int R, int L>
+MFEDGE_INLINE void store_pixels(float* p, ptrdiff_t stride, rows_vec (&pixels)[L]) {
+  if constexpr (L == 4) {
+    transpose(pixels);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) split(pixels[i], i < R ? p + i * stride : nullptr, 4 + i < R ? p + (4 + i) * stride : nullptr);
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+      for (int t = 0; t < L; ++t) p[i * stride + t] = pixels[t][i];
+  }
+}
+
+// The epilogue of the pixels left over, whose rows are lanes.
+template <int R, int V, int L, class Rows>
+MFEDGE_INLINE void finish_left_over(const TileCall<Rows>& call, Accumulators<R, V, L>& sum) {
+  const Epilogue& e = call.epilogue;
+  rows_vec (&pixels)[L] = sum.left_over;
+  const auto add = [&](const float* p, ptrdiff_t stride) MFEDGE_LAMBDA {
+    rows_vec added[L] = {};
+    load_pixels<R, L>(p + V * kLanes, stride, added);
+#pragma GCC unroll 4
+    for (int t = 0; t < L; ++t) pixels[t] += added[t];
+  };
+  if (e.bias) {
+    const rows_vec bias = load_rows<R>(e.bias);
+#pragma GCC unroll 4
+    for (int t = 0; t < L; ++t) pixels[t] += bias;
+    if (e.residual) add(e.residual, e.residual_stride);
+  } else {
+    add(call.target, call.target_stride);
+  }
+  if (e.activation == Activation::kDynamicRelu) {
+    const rows_vec above = load_rows<R>(e.above), below = load_rows<R>(e.below);
+#pragma GCC unroll 4
+    for (int t = 0; t < L; ++t) pixels[t] *= pixels[t] > rows_vec{} ? above : below;
+  } else if (e.activation == Activation::kRelu6) {
+#pragma GCC unroll 4
+    for (int t = 0; t < L; ++t) pixels[t] = clamp(pixels[t], 6.f);
+  }
+  store_pixels<R, L>(call.target + V * kLanes, call.target_stride, pixels);
+}
+#endif
 
 template <class Rows, int R, int V, int L>
 static void run_tile(const TileCall<Rows>& call) {
@@ -145,7 +194,7 @@ static void run_tile(const TileCall<Rows>& call) {
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) sum.at[i][j] = load(call.target + i * call.target_stride + j * kLanes);
   }
-  multiply<R, V, L>(sum, call.depth, call.weights, call.source);
+  multiply<R, V, L>(sum, call.depth, call.weights, call.source, call.ahead);
   if (e.activation == Activation::kDynamicRelu) {
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
@@ -163,7 +212,9 @@ static void run_tile(const TileCall<Rows>& call) {
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) store(call.target + i * call.target_stride + j * kLanes, sum.at[i][j]);
-  if (L > 0) finish_left_over<R, V, L>(call, sum);
+#if defined(__AVX2__)
+  if constexpr (L > 0) finish_left_over<R, V, L>(call, sum);
+#endif
 }
 
 // A tile whose height and width are known only at run time.
@@ -231,11 +282,12 @@ static void product(int rows, int depth, const PixelTiles& pixels, const float* 
     const int v = pixels.begin(b), width = pixels.begin(b + 1) - v;
     const int left_over = b + 1 == pixels.blocks ? pixels.left_over : 0;
     const ptrdiff_t pixel = static_cast<ptrdiff_t>(v) * kLanes;
-    TileCall<Rows> call = {depth, packed, source, epilogue, nullptr, target_stride};
+    TileCall<Rows> call = {depth, packed, source, 0, epilogue, nullptr, target_stride};
     call.source.data = source.data + pixel;
     for (int t = 0; t < tiles.tiles; ++t) {
       const int row = tiles.begin(t), height = tiles.begin(t + 1) - row;
       call.weights = packed + static_cast<ptrdiff_t>(row) * depth;
+      if (b + 1 < pixels.blocks) call.ahead = width * kLanes + t % kBlockLines * kLine;
       call.target = target + row * target_stride + pixel;
       if (epilogue.bias) call.epilogue.bias = epilogue.bias + row;
       if (epilogue.residual) call.epilogue.residual = epilogue.residual + row * epilogue.residual_stride + pixel;
