@@ -192,11 +192,15 @@ MFEDGE_INLINE TapOffsets halving_offsets(const Planes& quarters, int pitch) {
   return offsets;
 }
 
+constexpr int kPixelsAhead = 1024;  // prefetched
+
 // One row of a map, `width` wide, into even and odd columns of a row of `pitch`. The last vectors spill into the next row,
 // which is written after it, or into the planes' margin.
 static void split_row(const float* row, int width, float* even, float* odd, int pitch) {
   for (int x = 0; x < pitch; x += kLanes) {
     const int left = width - 2 * x;
+#pragma GCC unroll 4
+    for (int ahead = 0; ahead < 2 * kLanes; ahead += kLine) __builtin_prefetch(row + 2 * x + ahead + kPixelsAhead);
     vec a, b;
     if (left >= 2 * kLanes)
       a = load(row + 2 * x), b = load(row + 2 * x + kLanes);
