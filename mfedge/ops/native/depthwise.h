@@ -80,7 +80,7 @@ MFEDGE_INLINE void depthwise_vector(const DepthwiseCall& call, const Filter& fil
 }
 
 // As many rows at once as leave registers for the filter.
-constexpr int kDepthwiseRows = kTileVectors == 4 ? 8 : 2;
+constexpr int kDepthwiseRows = kTileVectors == 4 ? 8 : 3;
 
 template <int R, bool kEdge>
 static void depthwise_rows(const DepthwiseCall& call, const Filter& filter, int row, int x) {
