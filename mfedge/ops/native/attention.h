@@ -217,7 +217,9 @@ class Gather {
   bool first_;  // strip
 };
 
-// Mobile<-Former over a strip of planes.
+// Mobile<-Former over a strip of planes: x + softmax(key . x) value. A softmax is one of differences as well: to the last
+// token there is no product, exponential or weight of its own. What is left of 1 is its weight,
+//   x + value[last] + sum over the other tokens of p (value - value[last]),  p = 2^score / (1 + sum of 2^score).
 struct ScatterCall {
   int channels, heads, pixels;
   float* strip;  // readable and writable to whole blocks of pixels; written where there is a residual
@@ -226,15 +228,24 @@ struct ScatterCall {
   ptrdiff_t residual_stride;
   float* out;  // written up to `pixels` only
   ptrdiff_t out_stride;
-  const float* key;    // [C][M], times log2 e
-  const float* value;  // [C][M]
+  const float* key;    // [C][M - 1], less the last token's, times log2 e
+  const float* value;  // [C][M - 1], less the last token's
+  const float* last;   // [C], the last token's value
 };
 
-// Sums of exponentials from 1 / kFar to kFar are as good as any. Outside, the highest score is subtracted first.
+// Rows (M, depth) less the last of them as [depth][M - 1].
+static void transpose_differences(const float* rows, ptrdiff_t stride, int count, int depth, float scale, float* out) {
+  const float* last = rows + (count - 1) * stride;
+  for (int k = 0; k < depth; ++k)
+    for (int m = 0; m + 1 < count; ++m) *out++ = scale * (rows[m * stride + k] - last[k]);
+}
+
+// A sum of exponentials up to this is as good as any. Above it, the highest score is subtracted first.
 constexpr float kFar = 0x1p64f;
 
-// One block of V vectors; unless kWhole, the last of them is incomplete: only `count` pixels of the block exist.
-template <int M, int V, bool kWhole>
+// One block of V vectors, N tokens beside the last; unless kWhole, the last vector is incomplete: only `count` pixels of
+// the block exist.
+template <int N, int V, bool kWhole>
 static void scatter_block(const ScatterCall& call, int pixel, int count) {
   const int depth = call.channels / call.heads;
   const ptrdiff_t strip_stride = call.strip_stride, out_stride = call.out_stride;
@@ -243,15 +254,15 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
     float* strip = call.strip + h * depth * strip_stride + pixel;
     float* out = call.out + h * depth * out_stride + pixel;
     const float* residual = call.residual ? call.residual + h * depth * call.residual_stride + pixel : nullptr;
-    const float* keys = call.key + static_cast<ptrdiff_t>(h) * depth * M;
-    vec score[M][V];
+    const float* keys = call.key + static_cast<ptrdiff_t>(h) * depth * N;
+    vec score[N > 0 ? N : 1][V];
     for (bool careful = false;; careful = true) {
       const float* key = keys;
 #pragma GCC unroll 16
-      for (int m = 0; m < M; ++m)
+      for (int m = 0; m < N; ++m)
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) score[m][j] = vec{};
-      for (int c = 0; c < depth; ++c, key += M) {
+      for (int c = 0; c < depth; ++c, key += N) {
         float* row = strip + c * strip_stride;
         vec x[V];
 #pragma GCC unroll 8
@@ -271,38 +282,38 @@ static void scatter_block(const ScatterCall& call, int pixel, int count) {
           }
         }
 #pragma GCC unroll 16
-        for (int m = 0; m < M; ++m)
+        for (int m = 0; m < N; ++m)
 #pragma GCC unroll 8
           for (int j = 0; j < V; ++j) score[m][j] += x[j] * key[m];
       }
-      vec most = {}, least = splat(kFar);
+      vec most = {};
 #pragma GCC unroll 8
       for (int j = 0; j < V; ++j) {
-        vec sum = {};
+        vec highest = {};  // the last token's score
         if (careful) {
-          vec highest = score[0][j];
 #pragma GCC unroll 16
-          for (int m = 1; m < M; ++m) highest = maximum(highest, score[m][j]);
+          for (int m = 0; m < N; ++m) highest = maximum(highest, score[m][j]);
 #pragma GCC unroll 16
-          for (int m = 0; m < M; ++m) score[m][j] -= highest;
+          for (int m = 0; m < N; ++m) score[m][j] -= highest;
         }
+        vec sum = careful ? exponential2(-highest) : splat(1.f);
 #pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) sum += score[m][j] = exponential2(score[m][j]);
-        const vec seen = kWhole || j + 1 < V ? sum : first_or(sum, count - j * kLanes, 1.f);
-        most = maximum(seen, most), least = minimum(seen, least);
+        for (int m = 0; m < N; ++m) sum += score[m][j] = exponential2(score[m][j]);
+        most = maximum(kWhole || j + 1 < V ? sum : first_or(sum, count - j * kLanes, 1.f), most);
         sum = reciprocal(sum);
 #pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) score[m][j] *= sum;
+        for (int m = 0; m < N; ++m) score[m][j] *= sum;
       }
-      if (careful || (!any_above(most, kFar) && !any_above(-least, -1.f / kFar))) break;
+      if (careful || !any_above(most, kFar)) break;
     }
-    const float* value = call.value + static_cast<ptrdiff_t>(h) * depth * M;
-    for (int c = 0; c < depth; ++c, value += M) {
+    const float* value = call.value + static_cast<ptrdiff_t>(h) * depth * N;
+    const float* last = call.last + static_cast<ptrdiff_t>(h) * depth;
+    for (int c = 0; c < depth; ++c, value += N) {
       vec x[V];
 #pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) x[j] = load(strip + c * strip_stride + j * kLanes);
+      for (int j = 0; j < V; ++j) x[j] = load(strip + c * strip_stride + j * kLanes) + last[c];
 #pragma GCC unroll 16
-      for (int m = 0; m < M; ++m)
+      for (int m = 0; m < N; ++m)
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) x[j] += score[m][j] * value[m];
       float* o = out + c * out_stride;
@@ -321,14 +332,14 @@ template <int M>
 static void scatter_tokens(const ScatterCall& call) {
   constexpr int V = M <= 6 ? kTileVectors : 1;
   int pixel = 0;
-  for (; pixel + V * kLanes <= call.pixels; pixel += V * kLanes) scatter_block<M, V, true>(call, pixel, V * kLanes);
+  for (; pixel + V * kLanes <= call.pixels; pixel += V * kLanes) scatter_block<M - 1, V, true>(call, pixel, V * kLanes);
   const int rest = call.pixels - pixel;
   switch (divide_up(rest, kLanes)) {
     case 0: return;
-    case 1: return scatter_block<M, 1, false>(call, pixel, rest);
-    case 2: return scatter_block<M, V < 2 ? V : 2, false>(call, pixel, rest);
-    case 3: return scatter_block<M, V < 3 ? V : 3, false>(call, pixel, rest);
-    default: return scatter_block<M, V, false>(call, pixel, rest);
+    case 1: return scatter_block<M - 1, 1, false>(call, pixel, rest);
+    case 2: return scatter_block<M - 1, V < 2 ? V : 2, false>(call, pixel, rest);
+    case 3: return scatter_block<M - 1, V < 3 ? V : 3, false>(call, pixel, rest);
+    default: return scatter_block<M - 1, V, false>(call, pixel, rest);
   }
 }
 

@@ -200,8 +200,8 @@ struct Block {
   void run_tokens(const TokenSide::Buffers& t, const float* tokens, const float* attended, float* query, Gather& gather,
                   float* out_tokens) const {
     side.run(tokens, attended, t, out_tokens);
-    transpose_rows(t.key, side.out_stride(), side.count, config.out_channels, kLog2E, t.key_columns);
-    transpose_rows(t.value, side.out_stride(), side.count, config.out_channels, 1.f, t.value_columns);
+    transpose_differences(t.key, side.out_stride(), side.count, config.out_channels, kLog2E, t.key_columns);
+    transpose_differences(t.value, side.out_stride(), side.count, config.out_channels, 1.f, t.value_columns);
     linear(next_query, side.count, t.tokens, side.stride(), query, side.out_stride());
     gather.start(query, side.out_stride());
   }
@@ -212,7 +212,8 @@ struct Block {
     const ptrdiff_t stride = plane_stride(strip.plan.height, strip.plan.width), at = strip.first_out_pixel();
     const ScatterCall call = {
         config.out_channels, config.heads, strip.out_pixels(), result.data, result.stride,
-        residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns};
+        residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns,
+        t.value + (side.count - 1) * side.out_stride()};
 #if defined(MFEDGE_COUNT)
     if (mfedge_copies) {
       MFEDGE_TICKS(1);

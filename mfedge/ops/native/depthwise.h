@@ -79,7 +79,7 @@ MFEDGE_INLINE void depthwise_vector(const DepthwiseCall& call, const Filter& fil
     store_activated(call, 0, (row + r) * static_cast<ptrdiff_t>(call.width) + x, sum[r]);
 }
 
-// As many rows at once as leave registers for the filter.
+// As many rows at once as leave registers for the filter; more are neither asked for nor compiled.
 constexpr int kDepthwiseRows = kTileVectors == 4 ? 8 : 3;
 
 template <int R, bool kEdge>
@@ -91,7 +91,7 @@ template <bool kEdge>
 static void depthwise_column(const DepthwiseCall& call, const Filter& filter, int x) {
   const int groups = divide_up(call.rows, kDepthwiseRows);
   for (int g = 0, row = 0; g < groups; ++g) {
-    const int next = call.rows * (g + 1) / groups;  // as even as possible
+    const int next = static_cast<int>(static_cast<int64_t>(call.rows) * (g + 1) / groups);  // as even as possible
     switch (next - row) {
       case 1: depthwise_rows<1, kEdge>(call, filter, row, x); break;
       case 2: depthwise_rows<2, kEdge>(call, filter, row, x); break;

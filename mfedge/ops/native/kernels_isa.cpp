@@ -89,12 +89,13 @@ size_t run_former_to_mobile(Arena& arena, const mfedge_config& config, int chann
   float* value_columns = arena.floats(static_cast<size_t>(tokens) * channels);
   const Planes last = take_planes(arena, channels, 0, kBlock, 0);
   if (arena.measuring()) return arena.bytes();
-  transpose_rows(key, channels, tokens, channels, kLog2E * config.scale, columns);
-  transpose_rows(value, channels, tokens, channels, 1.f, value_columns);
+  transpose_differences(key, channels, tokens, channels, kLog2E * config.scale, columns);
+  transpose_differences(value, channels, tokens, channels, 1.f, value_columns);
   for (int c = 0; c < channels; ++c)
     __builtin_memcpy(last.plane(c), features + static_cast<ptrdiff_t>(c) * pixels + whole, sizeof(float) * rest);
+  const float* last_value = value + static_cast<ptrdiff_t>(tokens - 1) * channels;
   ScatterCall call = {channels, config.heads, whole, const_cast<float*>(features), pixels, nullptr, 0, out, pixels,
-                      columns, value_columns};  // without a residual the features are not written
+                      columns, value_columns, last_value};  // without a residual the features are not written
   scatter(tokens, call);
   call.pixels = rest, call.strip = last.data, call.strip_stride = last.stride, call.out = out + whole;
   scatter(tokens, call);

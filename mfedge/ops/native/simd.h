@@ -51,7 +51,7 @@ MFEDGE_INLINE vec minimum(vec a, vec b) {
 #endif
 }
 #if defined(__AVX2__)
-// Two quarters of four floats, zeros for nullptr, and back.
+// Four floats from each of two places, zeros for nullptr, and back.
 MFEDGE_INLINE rows_vec join(const float* low, const float* high) {
   const __m256 half = _mm256_castps128_ps256(low ? _mm_loadu_ps(low) : _mm_setzero_ps());
   return reinterpret_cast<rows_vec>(_mm256_insertf128_ps(half, high ? _mm_loadu_ps(high) : _mm_setzero_ps(), 1));
@@ -75,7 +75,8 @@ MFEDGE_INLINE void transpose(rows_vec (&v)[4]) {
     v[2 * i + 1] = reinterpret_cast<rows_vec>(_mm256_unpackhi_pd(pair[i], pair[2 + i]));
   }
 }
-MFEDGE_INLINE rows_vec clamp(rows_vec v, float high) {  // to [0, high]
+// To [0, high].
+MFEDGE_INLINE rows_vec clamp(rows_vec v, float high) {
   const __m256 positive = _mm256_max_ps(reinterpret_cast<__m256>(v), _mm256_setzero_ps());
   return reinterpret_cast<rows_vec>(_mm256_min_ps(positive, _mm256_set1_ps(high)));
 }

@@ -18,8 +18,9 @@ MFEDGE_INLINE ptrdiff_t plane_stride(int height, int width) {
   return (static_cast<ptrdiff_t>(height) + MFEDGE_PADDING_ROWS) * width;
 }
 static void write_padding(float* map, int channels, int height, int width) {
-  const ptrdiff_t stride = plane_stride(height, width), padding = MFEDGE_PADDING_ROWS * static_cast<ptrdiff_t>(width);
-  for (int c = 0; c < channels; ++c) __builtin_memset(map + (c + 1) * stride - padding, 0, sizeof(float) * padding);
+  const ptrdiff_t stride = plane_stride(height, width), pixels = static_cast<ptrdiff_t>(height) * width;
+  for (int c = 0; c < channels; ++c)
+    __builtin_memset(map + c * stride + pixels, 0, sizeof(float) * static_cast<size_t>(stride - pixels));
 }
 
 struct StripPlan {

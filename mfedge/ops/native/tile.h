@@ -114,7 +114,7 @@ MFEDGE_INLINE rows_vec load_rows(const float* p) {
   __builtin_memcpy(&v, p, R * sizeof(float));
   return v;
 }
-// Up to four pixels of R rows, `stride` apart, as the rows of each pixel, and back.
+// One or four pixels of R rows, `stride` apart, as the rows of each pixel, and back; destroys what it stores.
 template <int R, int L>
 MFEDGE_INLINE void load_pixels(const float* p, ptrdiff_t stride, rows_vec (&pixels)[L]) {
   if constexpr (L == 4) {
@@ -134,7 +134,8 @@ MFEDGE_INLINE void store_pixels(float* p, ptrdiff_t stride, rows_vec (&pixels)[L
   if constexpr (L == 4) {
     transpose(pixels);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) split(pixels[i], i < R ? p + i * stride : nullptr, 4 + i < R ? p + (4 + i) * stride : nullptr);
+    for (int i = 0; i < 4; ++i)
+      split(pixels[i], i < R ? p + i * stride : nullptr, 4 + i < R ? p + (4 + i) * stride : nullptr);
   } else {
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i)
