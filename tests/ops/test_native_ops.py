@@ -183,6 +183,20 @@ def test_zeros_follow_the_pixels_of_a_map(kind: Kind) -> None:
                 assert all(map(torch.equal, tensors(call(other, *args[1:])), before))
 
 
+@BUILT
+@pytest.mark.parametrize("token", [0, 2, -1])
+def test_a_value_far_larger_than_the_others_leaves_its_own_rounding_at_most(token: int) -> None:
+    """Mobile←Former subtracts the last token's value from the others, whatever its weight."""
+    generator = torch.Generator().manual_seed(5)
+    features, key, value = (
+        torch.randn(shape, generator=generator) for shape in ((2, 12, 9, 7), (1, 6, 12), (1, 6, 12))
+    )
+    value[:, token] *= 1e4
+    found = ops.former_to_mobile(features, key, value, 2, 1.0)
+    expected = ops.former_to_mobile_reference(features.double(), key.double(), value.double(), 2, 1.0)
+    assert (found - expected).abs().max() <= 4e-7 * value.abs().max()
+
+
 @pytest.mark.parametrize("kind", [Kind.BLOCK, Kind.HEAD], ids=["block", "head"])
 def test_the_bridge_reads_what_was_attended_to(kind: Kind) -> None:
     """And of the map nothing: what a block makes of its tokens is the same whatever stands in it."""
