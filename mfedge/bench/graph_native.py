@@ -23,17 +23,17 @@ def madds(kind: str, config: Mapping[str, Any], features: tuple[int, ...] | None
     if features is None:
         return 0
     known, sizes = _known(kind, config)
-    from mfedge.ops.layout import madds as of_one
+    from mfedge.ops import layout
 
-    return features[0] * of_one(known, sizes, *_pixels(kind, features))
+    return features[0] * layout.madds(known, sizes, *layout.height_width(known, features))
 
 
 def shapes(kind: str, config: Mapping[str, Any], features: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Of its outputs, from the map or images that come in."""
-    from mfedge.ops.layout import PADDING_ROWS, halved
+    from mfedge.ops.layout import PADDING_ROWS, halved, height_width
 
-    _, sizes = _known(kind, config)
-    B, (H, W) = features[0], _pixels(kind, features)
+    known, sizes = _known(kind, config)
+    B, (H, W) = features[0], height_width(known, features)
     if kind == "Head":
         return [(B, sizes.classes)]
     halvings = (sizes.stride == 2) + (kind == "Stem")
@@ -62,13 +62,6 @@ def of_file(data: bytes) -> dict[int, dict[str, int]]:
                 values = struct.unpack_from(f"<{len(fields)}i", options, len(MAGIC))
                 found[int(operator.Outputs(0))] = dict(zip(fields, values, strict=True))
     return found
-
-
-def _pixels(kind: str, features: tuple[int, ...]) -> tuple[int, int]:
-    """H, W of what comes in."""
-    from mfedge.ops.layout import PADDING_ROWS
-
-    return features[2] - (kind != "Stem") * PADDING_ROWS, features[3]
 
 
 def _known(kind: str, config: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -178,7 +178,7 @@ def _(
     features: Tensor, tokens: Tensor, attended: Tensor, weights: Tensor, matrices: Tensor, config: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     c = check_shapes(features, tokens, attended, weights, matrices, config)
-    B, H, W = features.shape[0], features.shape[2] - layout.PADDING_ROWS, features.shape[3]
+    B, (H, W) = features.shape[0], layout.height_width(Kind.BLOCK, features.shape)
     if c.stride == 2:
         H, W = layout.halved(H), layout.halved(W)
     return (
@@ -197,5 +197,4 @@ def flops(
     config: Sequence[int], **_: Any,
 ) -> int:  # fmt: skip
     """Its convolutions, Linear layers and attention products; a flop counter counts a multiply-add as 2."""
-    B, H, W = features[0], features[2] - layout.PADDING_ROWS, features[3]
-    return 2 * B * layout.madds(Kind.BLOCK, Config(*config), H, W)
+    return 2 * features[0] * layout.madds(Kind.BLOCK, Config(*config), *layout.height_width(Kind.BLOCK, features))

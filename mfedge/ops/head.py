@@ -87,5 +87,4 @@ def flops(
     config: Sequence[int], **_: Any,
 ) -> int:  # fmt: skip
     """Its convolution and Linear layers; a flop counter counts a multiply-add as 2."""
-    B, H, W = features[0], features[2] - layout.PADDING_ROWS, features[3]
-    return 2 * B * layout.madds(Kind.HEAD, Config(*config), H, W)
+    return 2 * features[0] * layout.madds(Kind.HEAD, Config(*config), *layout.height_width(Kind.HEAD, features))

@@ -185,6 +185,11 @@ def halved(size: int) -> int:
     return (size - 1) // 2 + 1
 
 
+def height_width(kind: Kind, shape: Sequence[int]) -> tuple[int, int]:
+    """H, W of the images (B, 3, H, W) or the map (B, C, H + 1, W) that comes in."""
+    return shape[2] - (0 if kind is Kind.STEM else PADDING_ROWS), shape[3]
+
+
 def madds(kind: Kind, config: Config, height: int, width: int) -> int:
     """Multiply-adds of one image: convolutions, Linear layers and attention products, `height` × `width` coming in."""
     c = config

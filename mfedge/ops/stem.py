@@ -93,5 +93,4 @@ register_gradient(stem, stem_reference)
 @register_flop_formula(torch.ops.mfedge.stem)
 def flops(images: list[int], weights: list[int], config: Sequence[int], **_: Any) -> int:
     """Its convolutions and attention products; a flop counter counts a multiply-add as 2."""
-    B, H, W = images[0], *images[2:]
-    return 2 * B * layout.madds(Kind.STEM, Config(*config), H, W)
+    return 2 * images[0] * layout.madds(Kind.STEM, Config(*config), *layout.height_width(Kind.STEM, images))

@@ -157,17 +157,15 @@ static void halving_channels(const DepthwiseCall& call, const ptrdiff_t* offsets
 static void depthwise(int multiplier, DepthwiseCall call, const ptrdiff_t* offsets) {
   for (int done = 0; done < multiplier;) {
     const int count = offsets ? at_most(multiplier - done, kMaxMultiplier) : 1;
-    if (!offsets)
-      depthwise_channel(call);
-    else
-      switch (count) {
-        case 1: halving_channels<1>(call, offsets); break;
-        case 2: halving_channels<2>(call, offsets); break;
-        case 3: halving_channels<3>(call, offsets); break;
-        case 4: halving_channels<4>(call, offsets); break;
-        case 5: halving_channels<5>(call, offsets); break;
-        default: halving_channels<6>(call, offsets);
-      }
+    switch (offsets ? count : 0) {
+      case 0: depthwise_channel(call); break;
+      case 1: halving_channels<1>(call, offsets); break;
+      case 2: halving_channels<2>(call, offsets); break;
+      case 3: halving_channels<3>(call, offsets); break;
+      case 4: halving_channels<4>(call, offsets); break;
+      case 5: halving_channels<5>(call, offsets); break;
+      default: halving_channels<6>(call, offsets);
+    }
     done += count;
     call.weights += count * kTaps;
     call.bias += count;
