@@ -1,4 +1,4 @@
-"""Input sizes as typed after --sizes: "224..1024", "224..1024+32", "224,512,750", "320x256"."""
+"""Input sizes as typed after --sizes or --size: "224..1024", "224..1024+32", "224,512,750", "320x256"."""
 
 from __future__ import annotations
 
@@ -33,6 +33,18 @@ class Size(Struct, frozen=True, order=True):
         return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
 
 
+def parse_size(text: str) -> Size:
+    """The one size of --size: N, a square, or HEIGHTxWIDTH.
+
+    Raises:
+        UsageError: not of this form, or a side below 32 or above 4096.
+    """
+    if not re.fullmatch(r"\d{1,6}(x\d{1,6})?", text, re.ASCII):
+        raise UsageError(f"--size {text}: expected one size, 512 or HEIGHTxWIDTH, found {text!r}")
+    (size,) = _item(text, f"--size {text}")
+    return size
+
+
 def parse_sizes(text: str) -> list[Size]:
     """The sizes, smallest first, no repeats.
 
@@ -44,31 +56,31 @@ def parse_sizes(text: str) -> list[Size]:
     """
     sizes: set[Size] = set()
     for item in text.split(","):
-        sizes.update(_item(item.strip(), text))
+        sizes.update(_item(item.strip(), f"--sizes {text}"))
         if len(sizes) > MOST:
             raise UsageError(f"--sizes {text}: expected at most {MOST} sizes, found more; take a larger step")
     return sorted(sizes, key=lambda size: (size.pixels, size))
 
 
-def _item(item: str, text: str) -> list[Size]:
+def _item(item: str, typed: str) -> list[Size]:
     if match := re.fullmatch(r"(\d{1,6})\.\.(\d{1,6})(?:\+(\d{1,6}))?", item, re.ASCII):
-        first, last = _side(match[1], text), _side(match[2], text)
+        first, last = _side(match[1], typed), _side(match[2], typed)
         step = STEP if match[3] is None else int(match[3])
         if step < 1:
-            raise UsageError(f"--sizes {text}: expected a step of at least 1, found +{match[3]}")
+            raise UsageError(f"{typed}: expected a step of at least 1, found +{match[3]}")
         if first > last:
-            raise UsageError(f"--sizes {text}: expected the smaller end first, found {first}..{last}")
+            raise UsageError(f"{typed}: expected the smaller end first, found {first}..{last}")
         return [Size(side, side) for side in [*range(first, last, step), last]]
     if match := re.fullmatch(r"(\d{1,6})x(\d{1,6})", item, re.ASCII):
-        return [Size(_side(match[1], text), _side(match[2], text))]
+        return [Size(_side(match[1], typed), _side(match[2], typed))]
     if re.fullmatch(r"\d{1,6}", item, re.ASCII):
-        side = _side(item, text)
+        side = _side(item, typed)
         return [Size(side, side)]
-    raise UsageError(f"--sizes {text}: expected 224..1024, 224..1024+32, 224,512 or HEIGHTxWIDTH, found {item!r}")
+    raise UsageError(f"{typed}: expected 224..1024, 224..1024+32, 224,512 or HEIGHTxWIDTH, found {item!r}")
 
 
-def _side(digits: str, text: str) -> int:
+def _side(digits: str, typed: str) -> int:
     side = int(digits)
     if not SMALLEST <= side <= LARGEST:
-        raise UsageError(f"--sizes {text}: expected {SMALLEST} to {LARGEST} pixels a side, found {side}")
+        raise UsageError(f"{typed}: expected {SMALLEST} to {LARGEST} pixels a side, found {side}")
     return side

@@ -31,21 +31,19 @@ def profile(
     from mfedge.bench.environment import affinity, default_cpu
     from mfedge.bench.profile import encode
     from mfedge.bench.profile import profile as make
-    from mfedge.bench.sizes import parse_sizes
+    from mfedge.bench.sizes import parse_size
     from mfedge.errors import UsageError
 
-    sizes = parse_sizes(size)
-    if len(sizes) != 1:
-        raise UsageError(f"--size {size}: expected one size, found {len(sizes)}")
+    one = parse_size(size)
     if cpu is not None and cpu not in affinity():
         raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
     if not cases.is_path(model):
         console.note(console.RANDOM_WEIGHTS)
     with console.progress() as progress:
         progress("looking for the file")
-        found = cases.resolve([model], [runtime] if runtime else _first(model), sizes)[0]
+        found = cases.resolve([model], [runtime] if runtime else _first(model), [one])[0]
         progress(f"profiling {found.label}")
-        made = make(Path(found.path), found.model, found.runtime, sizes[0], runs, default_cpu() if cpu is None else cpu)
+        made = make(Path(found.path), found.model, found.runtime, one, runs, default_cpu() if cpu is None else cpu)
     if output is not None:
         store.write(output / "profile.json", encode(made))
         if made.timed:

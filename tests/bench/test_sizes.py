@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfedge.bench.sizes import LARGEST, SMALLEST, Size, parse_sizes
+from mfedge.bench.sizes import LARGEST, SMALLEST, Size, parse_size, parse_sizes
 from mfedge.errors import UsageError
 
 sides = st.integers(SMALLEST, LARGEST)
@@ -55,3 +55,21 @@ def test_what_is_printed_parses_again(pairs: list[tuple[int, int]]) -> None:
     parsed = parse_sizes(",".join(map(str, sizes)))
     assert set(parsed) == sizes
     assert [size.pixels for size in parsed] == sorted(size.pixels for size in parsed)
+
+
+def test_one_size() -> None:
+    assert (parse_size("512"), parse_size("320x256")) == (Size(512, 512), Size(320, 256))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("224y", r"^--size 224y: expected one size, 512 or HEIGHTxWIDTH, found '224y'$"),
+        ("224..1024", r"^--size 224\.\.1024: expected one size"),
+        ("224,512", r"^--size 224,512: expected one size"),
+        ("8", r"^--size 8: expected 32 to 4096 pixels a side, found 8$"),
+    ],
+)
+def test_what_is_not_one_size_is_refused_under_its_option(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_size(text)
