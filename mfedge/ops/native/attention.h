@@ -51,7 +51,7 @@ struct GatherStrip {
   // A block of V vectors; unless kWhole, the last of them is incomplete: only `count` pixels of the block exist. The
   // first block of a map sets `top`.
   template <int V, bool kWhole>
-  void add_block(int pixel, int count, bool first) const {
+  MFEDGE_NOINLINE void add_block(int pixel, int count, bool first) const {
     const GatherState at = state;  // here, where no store can change it
     const ptrdiff_t step = stride;
     const float* map = features + pixel;
@@ -60,7 +60,7 @@ struct GatherStrip {
       const float* p = map + c * step + j * kLanes;
       return kWhole || j + 1 < V ? load(p) : load_first(p, rest);
     };
-    vec score[M][V], sum[M];
+    vec score[M][V];
     for (bool raised = false;; raised = true) {
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m)
@@ -71,7 +71,6 @@ struct GatherStrip {
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) {
           x[j] = pixels(c, j);
-          __builtin_prefetch(map + c * step + (V + j) * kLanes);  // of the next block
         }
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m)
@@ -90,17 +89,14 @@ struct GatherStrip {
 #pragma GCC unroll 8
           for (int j = 0; j < V; ++j) score[m][j] -= at.top[m];
         }
-        sum[m] = vec{};
         exponential2(score[m]);
-#pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) sum[m] += score[m][j];
-        most = maximum(most, sum[m]);
+        most = maximum(most, total(score[m]));
       }
       if (raised || !any_above(most, kMost)) break;
       raise(pixel, count);
     }
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) store(at.sums + m * kLanes, load(at.sums + m * kLanes) + sum[m]);
+    for (int m = 0; m < M; ++m) store(at.sums + m * kLanes, load(at.sums + m * kLanes) + total(score[m]));
     for (int c = 0; c < at.depth; ++c) {
       vec x[V];
 #pragma GCC unroll 8
@@ -108,12 +104,20 @@ struct GatherStrip {
       float* to = at.weighted + static_cast<ptrdiff_t>(c) * M * kLanes;
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        vec total = load(to + m * kLanes);
+        vec weighted = load(to + m * kLanes);
 #pragma GCC unroll 8
-        for (int j = 0; j < V; ++j) total += x[j] * score[m][j];
-        store(to + m * kLanes, total);
+        for (int j = 0; j < V; ++j) weighted += x[j] * score[m][j];
+        store(to + m * kLanes, weighted);
       }
     }
+  }
+
+  template <int V>
+  MFEDGE_MEMBER static vec total(const vec (&of)[V]) {
+    vec sum = of[0];
+#pragma GCC unroll 8
+    for (int j = 1; j < V; ++j) sum += of[j];
+    return sum;
   }
 
   // Corrects what was added up so far to the highest scores of a block, where they are higher than `top`. Rare.

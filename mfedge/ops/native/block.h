@@ -31,12 +31,13 @@ struct Mobile {
 
   struct Buffers {
     StripPlan plan;
+    const float* zeros;
     Planes input, hidden, convolved, result;
   };
   Buffers take(Arena& arena, int height, int width) const {
     const StripPlan plan(height, width, chunk);
     const int hidden = plan.single ? chunk : expand;  // over several strips, every channel keeps two rows
-    return {plan, take_planes(arena, in, 0, chunk < expand ? plan.pixels : kBlock, kBlock), take_kept(arena, plan, hidden),
+    return {plan, take_zeros(arena, width), take_planes(arena, in, 0, chunk < expand ? plan.pixels : kBlock, kBlock), take_kept(arena, plan, hidden),
             take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock), take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
@@ -50,6 +51,7 @@ struct Mobile {
       const Strip strip(plan, y);
       const MapSource source(map + strip.first_pixel(), stride, stride - strip.first_pixel(), in, strip.pixels(),
                              chunk < expand, b.input);
+      const Edges edges = strip.edges(b.zeros);
       const PixelTiles out_pixels(strip.out_pixels());
       const Residual residual = skip(map, strip, out_pixels.reach(), b.input);
       const int late = at_least(expand - 2 * chunk, 0);  // brought before the last chunks, lines would be gone again
@@ -67,8 +69,7 @@ struct Mobile {
           float* plane = hidden.plane(i);
           const int channel = e + i;
           if (channel >= late) ahead.step();
-          pad(strip, plane);
-          depthwise_channel({plane + strip.above(), plan.width, strip.out_rows(), plan.width,
+          depthwise_channel({plane + strip.above(), edges, plan.width, strip.out_rows(), plan.width,
                              depthwise_weights + channel * kTaps, depthwise_bias + channel, slopes2.from(channel),
                              b.convolved.plane(i), 0});
           keep(strip, plane);
@@ -110,12 +111,13 @@ struct MobileDown {
 
   struct Buffers {
     StripPlan plan;
+    const float* zeros;
     Planes quarters, expanded, halved, result;
   };
   Buffers take(Arena& arena, int height, int width) const {
     const int chunk = at_least(halving.chunk_out(), bottleneck.chunk_out());
     const StripPlan plan((height + 1) / 2, (width + 1) / 2, chunk);
-    return {plan, take_planes(arena, 4 * in, kLanes, plan.pixels + plan.rows + 1, kBlock + kLanes),
+    return {plan, take_zeros(arena, plan.width), take_planes(arena, 4 * in, kLanes, plan.pixels + plan.rows + 1, kBlock + kLanes),
             take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock), take_kept(arena, plan, out),
             take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
@@ -133,11 +135,10 @@ struct MobileDown {
       LinesAhead ahead(to + strip.first_out_pixel(), out_stride, out, strip.out_pixels(), in + out);
       for (int c = 0; c < in; ++c)
         split_plane(map + c * stride, height, width, strip.begin - 1, strip.end - 1, pitch, b.quarters, c);
-      halving.run(b.quarters.data, 4 * b.quarters.stride, pitch, offsets.at, strip.rows(), plan.width, slopes1, nullptr,
+      halving.run(b.quarters.data, {}, 4 * b.quarters.stride, pitch, offsets.at, strip.rows(), plan.width, slopes1, nullptr,
                   0, b.expanded, b.halved, ahead);
-      for (int c = 0; c < out; ++c) pad(strip, b.halved.plane(c));
       const float* above = b.halved.data + strip.above();
-      bottleneck.run(above, b.halved.stride, plan.width, nullptr, strip.out_rows(), plan.width, slopes2,
+      bottleneck.run(above, strip.edges(b.zeros), b.halved.stride, plan.width, nullptr, strip.out_rows(), plan.width, slopes2,
                      above + plan.width, b.halved.stride, b.expanded, b.result, ahead);
       for (int c = 0; c < out; ++c) keep(strip, b.halved.plane(c));
       consume(strip);

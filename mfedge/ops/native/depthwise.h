@@ -1,7 +1,7 @@
 // 3x3 depthwise convolutions over planes. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
 //
 // Planes are dense. The padding left and right of a row is made in registers: in the first and last vector of a row, the
-// lane that has no neighbour is masked. Above and below a map there is a row of zeros.
+// lane that has no neighbour is masked. Above and below a map one row of zeros is read in place of a row of the plane.
 #pragma once
 
 constexpr int kTaps = 9;
@@ -17,8 +17,15 @@ struct Slopes {
   }
 };
 
+// Rows of zeros above the first output row and below the last, where the map ends; nullptr where it goes on.
+struct Edges {
+  const float* above;
+  const float* below;
+};
+
 struct DepthwiseCall {
   const float* plane;  // the row above the first output row
+  Edges edges;         // for stride 1
   ptrdiff_t pitch;     // of the plane's rows
   int rows, width;     // of the output
   const float* weights;  // [multiplier][9]
@@ -28,128 +35,150 @@ struct DepthwiseCall {
   ptrdiff_t out_stride;  // from output channel to output channel
 };
 
-// Of one output channel, in registers: to broadcast a weight is a load, of which there are no more a cycle than
-// multiply-adds.
-struct Filter {
-  vec taps[kTaps];
-
-  MFEDGE_MEMBER explicit Filter(const float* weights) {
-#pragma GCC unroll 9
-    for (int t = 0; t < kTaps; ++t) taps[t] = splat(weights[t]);
+// What becomes of N vectors of one output channel's sums.
+template <int N>
+MFEDGE_INLINE void activate(const Slopes& slopes, vec (&sums)[N]) {
+  if (slopes.activation == Activation::kDynamicRelu) {
+    const vec above = splat(slopes.above[0]), below = splat(slopes.below[0]);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) sums[i] *= by_sign(sums[i], above, below);
+  } else if (slopes.activation == Activation::kRelu6) {
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) sums[i] = minimum(maximum(sums[i], vec{}), splat(6.f));
   }
-};
-
-// A sum to its activation and its place.
-MFEDGE_INLINE void store_activated(const DepthwiseCall& call, int n, ptrdiff_t pixel, vec sum) {
-  if (call.slopes.activation == Activation::kDynamicRelu)
-    sum *= sum > vec{} ? splat(call.slopes.above[n]) : splat(call.slopes.below[n]);
-  else if (call.slopes.activation == Activation::kRelu6)
-    sum = minimum(maximum(sum, vec{}), splat(6.f));
-  store(call.out + n * call.out_stride + pixel, sum);
 }
 
 // The last vector of a row is moved back onto it. A row shorter than a vector spills into the next, which is written
 // after it.
-MFEDGE_INLINE int last_vector(const DepthwiseCall& call, int x) {
-  return call.width >= kLanes ? at_most(x, call.width - kLanes) : 0;
-}
+MFEDGE_INLINE int last_vector(int width, int x) { return width >= kLanes ? at_most(x, width - kLanes) : 0; }
 
-// Stride 1: one vector of R rows of one output channel. 3 (R + 2) loads for 9 R multiply-adds.
-template <int R, bool kEdge>
-MFEDGE_INLINE void depthwise_vector(const DepthwiseCall& call, const Filter& filter, int row, int x) {
-  vec sum[R];
+// Stride 1: R rows of one output channel. Its filter stays in registers: to broadcast a weight is a load, and there are no
+// more loads a cycle than multiply-adds. A vector of the R rows takes 3 (R + 2) loads for 9 R multiply-adds. Every R is a
+// function of its own, or there are not registers enough for the addresses, and what can be stored over is copied first,
+// or it is loaded again after every store.
+template <int R>
+MFEDGE_NOINLINE static void depthwise_rows(const DepthwiseCall& call, int row) {
+  const int width = call.width;
+  const ptrdiff_t pitch = call.pitch;
+  const float* plane = call.plane + row * pitch;
+  const float* above = row == 0 && call.edges.above ? call.edges.above : plane;
+  const float* below = row + R == call.rows && call.edges.below ? call.edges.below : plane + (R + 1) * pitch;
+  float* out = call.out + row * static_cast<ptrdiff_t>(width);
+  const Slopes slopes = call.slopes;
+  const vec bias = splat(call.bias[0]);
+  vec filter[kTaps];
+#pragma GCC unroll 9
+  for (int t = 0; t < kTaps; ++t) filter[t] = splat(call.weights[t]);
+  for (int start = 0; start < width; start += kLanes) {
+    const int x = last_vector(width, start);
+    const lane_mask left = all_but(x == 0 ? 0 : kLanes), right = all_but(width - 1 - x);
+    vec sum[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) sum[r] = splat(call.bias[0]);
-  const lane_mask left_mask = all_but(x == 0 ? 0 : kLanes), right_mask = all_but(call.width - 1 - x);
+    for (int r = 0; r < R; ++r) sum[r] = bias;
+    const float* between = plane + x;
 #pragma GCC unroll 16
-  for (int y = 0; y < R + 2; ++y) {
-    const float* p = call.plane + (row + y) * call.pitch + x;
-    vec taps[3] = {load(p - 1), load(p), load(p + 1)};
-    if (kEdge) taps[0] = masked(taps[0], left_mask), taps[2] = masked(taps[2], right_mask);
+    for (int y = 0; y < R + 2; ++y, between += pitch) {
+      const float* p = y == 0 ? above + x : y == R + 1 ? below + x : between;
+      const vec taps[3] = {load(p - 1, left), in_register(load(p)), load(p + 1, right)};
 #pragma GCC unroll 3
-    for (int line = 2; line >= 0; --line) {
-      const int r = y - line;
-      if (r < 0 || r >= R) continue;
+      for (int line = 2; line >= 0; --line) {
+        const int r = y - line;
+        if (r < 0 || r >= R) continue;
 #pragma GCC unroll 3
-      for (int t = 0; t < 3; ++t) sum[r] += taps[t] * filter.taps[line * 3 + t];
+        for (int t = 0; t < 3; ++t) sum[r] += taps[t] * filter[line * 3 + t];
+      }
     }
-  }
+    activate(slopes, sum);
+    float* to = out + x;
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-    store_activated(call, 0, (row + r) * static_cast<ptrdiff_t>(call.width) + x, sum[r]);
+    for (int r = 0; r < R; ++r, to += width) store(to, sum[r]);
+  }
 }
 
 // As many rows at once as leave registers for the filter; more are neither asked for nor compiled.
 constexpr int kDepthwiseRows = kTileVectors == 4 ? 8 : 3;
 
-template <int R, bool kEdge>
-static void depthwise_rows(const DepthwiseCall& call, const Filter& filter, int row, int x) {
-  if constexpr (R <= kDepthwiseRows) depthwise_vector<R, kEdge>(call, filter, row, x);
-}
-
-template <bool kEdge>
-static void depthwise_column(const DepthwiseCall& call, const Filter& filter, int x) {
-  const int groups = divide_up(call.rows, kDepthwiseRows);
-  for (int g = 0, row = 0; g < groups; ++g) {
-    const int next = static_cast<int>(static_cast<int64_t>(call.rows) * (g + 1) / groups);  // as even as possible
-    switch (next - row) {
-      case 1: depthwise_rows<1, kEdge>(call, filter, row, x); break;
-      case 2: depthwise_rows<2, kEdge>(call, filter, row, x); break;
-      case 3: depthwise_rows<3, kEdge>(call, filter, row, x); break;
-      case 4: depthwise_rows<4, kEdge>(call, filter, row, x); break;
-      case 5: depthwise_rows<5, kEdge>(call, filter, row, x); break;
-      case 6: depthwise_rows<6, kEdge>(call, filter, row, x); break;
-      case 7: depthwise_rows<7, kEdge>(call, filter, row, x); break;
-      default: depthwise_rows<8, kEdge>(call, filter, row, x);
-    }
-    row = next;
-  }
+template <int R>
+static void depthwise_rows_if_any(const DepthwiseCall& call, int row) {
+  if constexpr (R <= kDepthwiseRows) depthwise_rows<R>(call, row);
 }
 
 static void depthwise_channel(const DepthwiseCall& call) {
-  const Filter filter(call.weights);
-  for (int start = 0; start < call.width; start += kLanes) {
-    const int x = last_vector(call, start);
-    if (x == 0 || x + kLanes >= call.width)
-      depthwise_column<true>(call, filter, x);
-    else
-      depthwise_column<false>(call, filter, x);
+  for (int row = 0; row < call.rows;) {
+    const int left = call.rows - row;  // the last two groups are as even as can be
+    const int rows = left >= 2 * kDepthwiseRows ? kDepthwiseRows : left > kDepthwiseRows ? divide_up(left, 2) : left;
+    switch (rows) {
+      case 1: depthwise_rows_if_any<1>(call, row); break;
+      case 2: depthwise_rows_if_any<2>(call, row); break;
+      case 3: depthwise_rows_if_any<3>(call, row); break;
+      case 4: depthwise_rows_if_any<4>(call, row); break;
+      case 5: depthwise_rows_if_any<5>(call, row); break;
+      case 6: depthwise_rows_if_any<6>(call, row); break;
+      case 7: depthwise_rows_if_any<7>(call, row); break;
+      default: depthwise_rows_if_any<8>(call, row);
+    }
+    row += rows;
   }
 }
 
-// Stride 2, from a map taken apart (split_plane): V vectors of one row of N output channels.
+// Vectors of a map at the same places of its input and output.
+struct Places {
+  const float* from[kTileVectors];
+  ptrdiff_t to[kTileVectors];
+};
+
+// Stride 2, from a map taken apart (split_plane): V vectors of N output channels, which share their loads.
 template <int N, int V>
-MFEDGE_INLINE void halving_vectors(const DepthwiseCall& call, const ptrdiff_t* offsets, int row, int x) {
+MFEDGE_NOINLINE static void halving_vectors(const DepthwiseCall& call, const ptrdiff_t* offsets, const Places& places) {
   vec sum[N][V];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[n][v] = splat(call.bias[n]);
-  const float* p = call.plane + row * call.pitch + x;
+  const float* weights = call.weights;
 #pragma GCC unroll 9
   for (int t = 0; t < kTaps; ++t) {
     vec tap[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) tap[v] = load(p + offsets[t] + v * kLanes);
+    for (int v = 0; v < V; ++v) tap[v] = in_register(load(places.from[v] + offsets[t]));
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n)
+    for (int n = 0; n < N; ++n) {
+      const vec w = splat(weights[n * kTaps + t]);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[n][v] += tap[v] * call.weights[n * kTaps + t];
+      for (int v = 0; v < V; ++v) sum[n][v] += tap[v] * w;
+    }
   }
+  const Slopes slopes = call.slopes;
+  const ptrdiff_t stride = call.out_stride;
+  float* out = call.out;
 #pragma GCC unroll 8
-  for (int n = 0; n < N; ++n)
+  for (int n = 0; n < N; ++n, out += stride) {
+    activate(slopes.from(n), sum[n]);
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v)
-      store_activated(call, n, row * static_cast<ptrdiff_t>(call.width) + x + v * kLanes, sum[n][v]);
+    for (int v = 0; v < V; ++v) store(out + places.to[v], sum[n][v]);
+  }
 }
 
+// A tile's worth of vectors at a time, of one row or several.
 template <int N>
 static void halving_channels(const DepthwiseCall& call, const ptrdiff_t* offsets) {
-  for (int row = 0; row < call.rows; ++row) {
-    int x = 0;
-    for (; x + 2 * kLanes <= call.width; x += 2 * kLanes) halving_vectors<N, 2>(call, offsets, row, x);
-    for (; x < call.width; x += kLanes)
-      halving_vectors<N, 1>(call, offsets, row, last_vector(call, x));
+  Places places;
+  int count = 0;
+  for (int row = 0; row < call.rows; ++row)
+    for (int start = 0; start < call.width; start += kLanes) {
+      const int x = last_vector(call.width, start);
+      places.from[count] = call.plane + row * call.pitch + x;
+      places.to[count] = row * static_cast<ptrdiff_t>(call.width) + x;
+      if (++count < kTileVectors) continue;
+      halving_vectors<N, kTileVectors>(call, offsets, places);
+      count = 0;
+    }
+  switch (count) {
+    case 1: halving_vectors<N, 1>(call, offsets, places); break;
+#if defined(__AVX512F__) || defined(__aarch64__)
+    case 2: halving_vectors<N, 2>(call, offsets, places); break;
+    case 3: halving_vectors<N, 3>(call, offsets, places); break;
+#endif
   }
 }
 

@@ -34,6 +34,7 @@ struct Stem {
     const int pitch = w + 1, pitched = plan.pixels + plan.rows + 1;
     const Planes image_quarters = take_planes(arena, 4 * kImageChannels, kLanes, pitched, kBlock + kLanes);
     const Planes first = take_kept(arena, plan, channels);
+    const float* zeros = take_zeros(arena, w);
     const Planes quarters = take_planes(arena, stride == 2 ? 4 * channels : 0, kLanes, pitched, kBlock + kLanes);
     const Planes expanded = take_planes(arena, bottleneck.chunk_out(), 0, plan.pixels, 2 * kBlock);
     const Planes projected = take_planes(arena, out, 0, plan.pixels, 2 * kBlock);
@@ -58,13 +59,12 @@ struct Stem {
       for (int row = 0; row < strip.rows(); ++row)
         product(channels, kStemTaps, PixelTiles(w, 0), convolution,
                 Scattered{image_quarters.data + row * pitch, offsets}, epilogue, first.data + row * w, first.stride);
-      for (int c = 0; c < channels; ++c) pad(strip, first.plane(c));
       if (stride == 1) {
         const float* above = first.data + strip.above();
         const ptrdiff_t step = plane_stride(h, w);
         float* to = result + strip.first_out_pixel();
         LinesAhead ahead(to, step, out, strip.out_pixels(), channels);
-        bottleneck.run(above, first.stride, w, nullptr, strip.out_rows(), w, kRelu6,
+        bottleneck.run(above, strip.edges(zeros), first.stride, w, nullptr, strip.out_rows(), w, kRelu6,
                        channels == out ? above + w : nullptr, first.stride, expanded, projected, ahead);
         gather.add(projected.data, projected.stride, strip.out_pixels());
         copy_strip(projected, out, strip.out_pixels(), to, step);
@@ -93,7 +93,7 @@ struct Stem {
     const int strip_pixels = (to - from) * w;
     float* of_strip = result + static_cast<ptrdiff_t>(from) * w;
     LinesAhead ahead(of_strip, step, out, strip_pixels, channels);
-    bottleneck.run(quarters.data, 4 * quarters.stride, pitch, halving_offsets(quarters, pitch).at, to - from, w, kRelu6,
+    bottleneck.run(quarters.data, {}, 4 * quarters.stride, pitch, halving_offsets(quarters, pitch).at, to - from, w, kRelu6,
                    nullptr, 0, expanded, projected, ahead);
     gather.add(projected.data, projected.stride, strip_pixels);
     copy_strip(projected, out, strip_pixels, of_strip, step);

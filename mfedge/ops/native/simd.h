@@ -22,10 +22,19 @@ typedef float rows_vec_memory __attribute__((vector_size(32), aligned(4), may_al
 
 #define MFEDGE_MEMBER inline __attribute__((always_inline))
 #define MFEDGE_INLINE static MFEDGE_MEMBER
+#define MFEDGE_NOINLINE __attribute__((noinline))
 #define MFEDGE_LAMBDA __attribute__((always_inline))
 
 MFEDGE_INLINE vec load(const float* p) { return *reinterpret_cast<const vec_memory*>(p); }
 MFEDGE_INLINE void store(float* p, vec v) { *reinterpret_cast<vec_memory*>(p) = v; }
+// Loaded once: x86 compilers would rather take a load into each instruction that needs it, though there are two loads a
+// cycle, or one that crosses a cache line.
+MFEDGE_INLINE vec in_register(vec v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
 MFEDGE_INLINE vec splat(float x) { return x - vec{}; }
 // The compilers do not find the one instruction in a > b ? a : b, because of what it does with NaN.
 MFEDGE_INLINE vec maximum(vec a, vec b) {
@@ -48,6 +57,20 @@ MFEDGE_INLINE vec minimum(vec a, vec b) {
   return reinterpret_cast<vec>(_mm_min_ps(reinterpret_cast<__m128>(a), reinterpret_cast<__m128>(b)));
 #else
   return reinterpret_cast<vec>(vminq_f32(reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
+#endif
+}
+// x > 0 ? positive : negative where x is not 0, by its sign: a comparison into a mask takes a multiply-add's place.
+MFEDGE_INLINE vec by_sign(vec x, vec positive, vec negative) {
+#if defined(__AVX512F__)
+  constexpr int kFirstPicks = 0xca;  // bit by bit: first ? second : third
+  return reinterpret_cast<vec>(_mm512_ternarylogic_epi32(
+      _mm512_srai_epi32(reinterpret_cast<__m512i>(x), 31), reinterpret_cast<__m512i>(negative),
+      reinterpret_cast<__m512i>(positive), kFirstPicks));
+#elif defined(__AVX2__)
+  return reinterpret_cast<vec>(_mm256_blendv_ps(reinterpret_cast<__m256>(positive), reinterpret_cast<__m256>(negative),
+                                                reinterpret_cast<__m256>(x)));
+#else
+  return x > vec{} ? positive : negative;
 #endif
 }
 #if defined(__AVX2__)
@@ -100,6 +123,14 @@ MFEDGE_INLINE lane_mask all_but(int lane) {
 }
 MFEDGE_INLINE vec masked(vec v, lane_mask mask) { return reinterpret_cast<vec>(reinterpret_cast<ivec>(v) & mask); }
 #endif
+
+MFEDGE_INLINE vec load(const float* p, lane_mask mask) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<vec>(_mm512_maskz_loadu_ps(mask, p));
+#else
+  return masked(load(p), mask);
+#endif
+}
 
 // The first `count` lanes, the others 0; nothing behind them is touched.
 MFEDGE_INLINE vec load_first(const float* p, int count) {

@@ -56,23 +56,24 @@ struct Strip {
   int out_pixels() const { return out_rows() * plan.width; }
   // From the strip's first row: the row above the first output row.
   ptrdiff_t above() const { return static_cast<ptrdiff_t>(out_begin - 1 - begin) * plan.width; }
+  Edges edges(const float* zeros) const {
+    return {begin == 0 ? zeros : nullptr, end == plan.height ? zeros : nullptr};
+  }
   // From the first pixel of a plane.
   ptrdiff_t first_pixel() const { return static_cast<ptrdiff_t>(begin) * plan.width; }
   ptrdiff_t first_out_pixel() const { return static_cast<ptrdiff_t>(out_begin) * plan.width; }
 };
 
-// Planes of what a 3x3 convolution reads: a strip, the rows kept before it, a row of zeros after it.
+// Planes of what a 3x3 convolution reads: a strip, and the rows kept before it.
 static Planes take_kept(Arena& arena, const StripPlan& plan, int channels) {
-  return take_planes(arena, channels, kKeptRows * plan.width + kLanes, plan.pixels, plan.width + kBlock + kLanes);
+  return take_planes(arena, channels, kKeptRows * plan.width + kLanes, plan.pixels, kBlock + kLanes);
 }
 
-// The rows of zeros above and below the map, once the plane's rows are there.
-static void pad(const Strip& strip, float* plane) {
-  const int width = strip.plan.width;
-  if (strip.begin == 0)
-    for (int x = -width; x < 0; ++x) plane[x] = 0.f;
-  if (strip.end == strip.plan.height)
-    for (int x = 0; x < width; ++x) plane[strip.rows() * width + x] = 0.f;
+// What is above and below a map.
+static const float* take_zeros(Arena& arena, int width) {
+  const Planes row = take_planes(arena, 1, kLine, width, kLanes + 1);
+  if (!arena.measuring()) __builtin_memset(row.data - kLine, 0, sizeof(float) * static_cast<size_t>(row.stride));
+  return row.data;
 }
 
 // Keeps the last two rows for the next strip.
@@ -150,7 +151,7 @@ struct Bottleneck {
   int chunk_out() const { return chunk * multiplier; }
 
   // `source` is the row above the first output row; its channels lie `step` apart. `offsets`: see depthwise().
-  void run(const float* source, ptrdiff_t step, ptrdiff_t pitch, const ptrdiff_t* offsets, int rows, int width,
+  void run(const float* source, const Edges& edges, ptrdiff_t step, ptrdiff_t pitch, const ptrdiff_t* offsets, int rows, int width,
            const Slopes& slopes, const float* residual, ptrdiff_t residual_stride, const Planes& expanded,
            const Planes& target, LinesAhead& ahead) const {
     for (int first = 0; first < in; first += chunk) {
@@ -159,7 +160,7 @@ struct Bottleneck {
         const int channel = (first + i) * multiplier;
         ahead.step();
         depthwise(multiplier,
-                  {source + (first + i) * step, pitch, rows, width, weights + static_cast<ptrdiff_t>(channel) * kTaps,
+                  {source + (first + i) * step, edges, pitch, rows, width, weights + static_cast<ptrdiff_t>(channel) * kTaps,
                    bias + channel, slopes.from(channel), expanded.plane(i * multiplier), expanded.stride},
                   offsets);
       }

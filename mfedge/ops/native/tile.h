@@ -201,7 +201,7 @@ static void run_tile(const TileCall<Rows>& call) {
     for (int i = 0; i < R; ++i) {
       const vec above = splat(e.above[i]), below = splat(e.below[i]);
 #pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) sum.at[i][j] *= sum.at[i][j] > vec{} ? above : below;
+      for (int j = 0; j < V; ++j) sum.at[i][j] *= by_sign(sum.at[i][j], above, below);
     }
   } else if (e.activation == Activation::kRelu6) {
 #pragma GCC unroll 8
