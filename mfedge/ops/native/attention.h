@@ -71,6 +71,7 @@ struct GatherStrip {
 #pragma GCC unroll 8
         for (int j = 0; j < V; ++j) {
           x[j] = pixels(c, j);
+          __builtin_prefetch(map + c * step + (V + j) * kLanes);  // of the next block
         }
 #pragma GCC unroll 8
         for (int m = 0; m < M; ++m)

@@ -1,6 +1,9 @@
 // Mobile-Former blocks. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
 #pragma once
 
+// Pixels that both directions of the bridge work on in turn: what one has written is still near for the other.
+constexpr int kBridgePixels = 64;
+
 // Expand, depthwise, project, at constant size.
 struct Mobile {
   int in, expand, out, chunk;
@@ -210,18 +213,22 @@ struct Block {
   // The bridge on a strip, which goes into the output on the way.
   void finish(const Strip& strip, const TokenSide::Buffers& t, const Planes& result, const float* residual,
               Gather& gather, float* out) const {
-    const ptrdiff_t stride = plane_stride(strip.plan.height, strip.plan.width), at = strip.first_out_pixel();
-    const ScatterCall call = {
-        config.out_channels, config.heads, strip.out_pixels(), result.data, result.stride,
-        residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns,
-        t.value + (side.count - 1) * side.out_stride()};
+    const ptrdiff_t stride = plane_stride(strip.plan.height, strip.plan.width);
+    for (int first = 0; first < strip.out_pixels(); first += kBridgePixels) {
+      const int pixels = at_most(kBridgePixels, strip.out_pixels() - first);
+      const ptrdiff_t at = strip.first_out_pixel() + first;
+      const ScatterCall call = {
+          config.out_channels, config.heads, pixels, result.data + first, result.stride,
+          residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns,
+          t.value + (side.count - 1) * side.out_stride()};
 #if defined(MFEDGE_COUNT)
-    if (mfedge_copies) {
-      MFEDGE_TICKS(1);
-      copy_strip(result, config.out_channels, strip.out_pixels(), out + at, stride);
-    } else
+      if (mfedge_copies) {
+        MFEDGE_TICKS(1);
+        copy_strip({call.strip, call.strip_stride}, config.out_channels, pixels, out + at, stride);
+      } else
 #endif
-      scatter(side.count, call);
-    gather.add(out + at, stride, strip.out_pixels());
+        scatter(side.count, call);
+      gather.add(out + at, stride, pixels);
+    }
   }
 };

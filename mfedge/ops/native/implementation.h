@@ -11,11 +11,12 @@
 #if defined(MFEDGE_COUNT)
 extern "C" __attribute__((visibility("default"))) uint64_t mfedge_ticks[3];  // Mobile->Former, Mobile<-Former, everything
 extern "C" __attribute__((visibility("default"))) int32_t mfedge_copies;  // not 0: Mobile<-Former is a plain copy instead
+extern const uint64_t mfedge_tick_cost;  // of reading the counter twice
 struct MfedgeTicks {
   uint64_t& total;
   const uint64_t start = __builtin_ia32_rdtsc();
   inline __attribute__((always_inline)) explicit MfedgeTicks(int what) : total(mfedge_ticks[what]) {}
-  inline __attribute__((always_inline)) ~MfedgeTicks() { total += __builtin_ia32_rdtsc() - start; }
+  inline __attribute__((always_inline)) ~MfedgeTicks() { total += __builtin_ia32_rdtsc() - start - mfedge_tick_cost; }
 };
 #define MFEDGE_TICKS(what) const MfedgeTicks ticks(what)
 #else

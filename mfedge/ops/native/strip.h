@@ -91,7 +91,7 @@ class LinesAhead {
         a_step_(divide_up(channels * divide_up(pixels, kLine), steps)) {}
   void step() {
     for (int i = 0; i < a_step_ && left_ > 0; ++i) {
-      __builtin_prefetch(to_ + pixel_, 1, 2);
+      __builtin_prefetch(to_ + pixel_, 1);
       pixel_ += kLine;
       if (pixel_ >= pixels_) pixel_ = 0, to_ += stride_, --left_;
     }
