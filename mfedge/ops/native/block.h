@@ -40,8 +40,12 @@ struct Mobile {
   Buffers take(Arena& arena, int height, int width) const {
     const StripPlan plan(height, width, chunk);
     const int hidden = plan.single ? chunk : expand;  // over several strips, every channel keeps two rows
-    return {plan, take_zeros(arena, width), take_planes(arena, in, 0, chunk < expand ? plan.pixels : kBlock, kBlock), take_kept(arena, plan, hidden),
-            take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock), take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
+    return {plan,
+            take_zeros(arena, width),
+            take_planes(arena, in, 0, chunk < expand ? plan.pixels : kBlock, kBlock),
+            take_kept(arena, plan, hidden),
+            take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock),
+            take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
   // Strip by strip; `to` is where what it consumes will be written, a map.
@@ -120,8 +124,11 @@ struct MobileDown {
   Buffers take(Arena& arena, int height, int width) const {
     const int chunk = at_least(halving.chunk_out(), bottleneck.chunk_out());
     const StripPlan plan((height + 1) / 2, (width + 1) / 2, chunk);
-    return {plan, take_zeros(arena, plan.width), take_planes(arena, 4 * in, kLanes, plan.pixels + plan.rows + 1, kBlock + kLanes),
-            take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock), take_kept(arena, plan, out),
+    return {plan,
+            take_zeros(arena, plan.width),
+            take_planes(arena, 4 * in, kLanes, plan.pixels + plan.rows + 1, kBlock + kLanes),
+            take_planes(arena, chunk, 0, plan.pixels, 2 * kBlock),
+            take_kept(arena, plan, out),
             take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
@@ -138,11 +145,11 @@ struct MobileDown {
       LinesAhead ahead(to + strip.first_out_pixel(), out_stride, out, strip.out_pixels(), in + out);
       for (int c = 0; c < in; ++c)
         split_plane(map + c * stride, height, width, strip.begin - 1, strip.end - 1, pitch, b.quarters, c);
-      halving.run(b.quarters.data, {}, 4 * b.quarters.stride, pitch, offsets.at, strip.rows(), plan.width, slopes1, nullptr,
-                  0, b.expanded, b.halved, ahead);
+      halving.run(b.quarters.data, {}, 4 * b.quarters.stride, pitch, offsets.at, strip.rows(), plan.width, slopes1,
+                  nullptr, 0, b.expanded, b.halved, ahead);
       const float* above = b.halved.data + strip.above();
-      bottleneck.run(above, strip.edges(b.zeros), b.halved.stride, plan.width, nullptr, strip.out_rows(), plan.width, slopes2,
-                     above + plan.width, b.halved.stride, b.expanded, b.result, ahead);
+      bottleneck.run(above, strip.edges(b.zeros), b.halved.stride, plan.width, nullptr, strip.out_rows(), plan.width,
+                     slopes2, above + plan.width, b.halved.stride, b.expanded, b.result, ahead);
       for (int c = 0; c < out; ++c) keep(strip, b.halved.plane(c));
       consume(strip);
     }

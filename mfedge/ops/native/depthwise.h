@@ -52,10 +52,10 @@ MFEDGE_INLINE void activate(const Slopes& slopes, vec (&sums)[N]) {
 // after it.
 MFEDGE_INLINE int last_vector(int width, int x) { return width >= kLanes ? at_most(x, width - kLanes) : 0; }
 
-// Stride 1: R rows of one output channel. Its filter stays in registers: to broadcast a weight is a load, and there are no
-// more loads a cycle than multiply-adds. A vector of the R rows takes 3 (R + 2) loads for 9 R multiply-adds. Every R is a
-// function of its own, or there are not registers enough for the addresses, and what can be stored over is copied first,
-// or it is loaded again after every store.
+// Stride 1: R rows of one output channel. Its filter stays in registers: to broadcast a weight is a load, and there are
+// no more loads a cycle than multiply-adds. A vector of the R rows takes 3 (R + 2) loads for 9 R multiply-adds. Every R is
+// a function of its own, which has all registers to itself. What a store might change is copied before the loop, or the
+// compiler loads it again after each.
 template <int R>
 MFEDGE_NOINLINE static void depthwise_rows(const DepthwiseCall& call, int row) {
   const int width = call.width;

@@ -93,8 +93,8 @@ struct Stem {
     const int strip_pixels = (to - from) * w;
     float* of_strip = result + static_cast<ptrdiff_t>(from) * w;
     LinesAhead ahead(of_strip, step, out, strip_pixels, channels);
-    bottleneck.run(quarters.data, {}, 4 * quarters.stride, pitch, halving_offsets(quarters, pitch).at, to - from, w, kRelu6,
-                   nullptr, 0, expanded, projected, ahead);
+    bottleneck.run(quarters.data, {}, 4 * quarters.stride, pitch, halving_offsets(quarters, pitch).at, to - from, w,
+                   kRelu6, nullptr, 0, expanded, projected, ahead);
     gather.add(projected.data, projected.stride, strip_pixels);
     copy_strip(projected, out, strip_pixels, of_strip, step);
   }

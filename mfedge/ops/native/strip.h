@@ -151,17 +151,18 @@ struct Bottleneck {
   int chunk_out() const { return chunk * multiplier; }
 
   // `source` is the row above the first output row; its channels lie `step` apart. `offsets`: see depthwise().
-  void run(const float* source, const Edges& edges, ptrdiff_t step, ptrdiff_t pitch, const ptrdiff_t* offsets, int rows, int width,
-           const Slopes& slopes, const float* residual, ptrdiff_t residual_stride, const Planes& expanded,
-           const Planes& target, LinesAhead& ahead) const {
+  void run(const float* source, const Edges& edges, ptrdiff_t step, ptrdiff_t pitch, const ptrdiff_t* offsets,
+           int rows, int width, const Slopes& slopes, const float* residual, ptrdiff_t residual_stride,
+           const Planes& expanded, const Planes& target, LinesAhead& ahead) const {
     for (int first = 0; first < in; first += chunk) {
       const int count = at_most(chunk, in - first);
       for (int i = 0; i < count; ++i) {
         const int channel = (first + i) * multiplier;
         ahead.step();
         depthwise(multiplier,
-                  {source + (first + i) * step, edges, pitch, rows, width, weights + static_cast<ptrdiff_t>(channel) * kTaps,
-                   bias + channel, slopes.from(channel), expanded.plane(i * multiplier), expanded.stride},
+                  {source + (first + i) * step, edges, pitch, rows, width,
+                   weights + static_cast<ptrdiff_t>(channel) * kTaps, bias + channel, slopes.from(channel),
+                   expanded.plane(i * multiplier), expanded.stride},
                   offsets);
       }
       project.add(first * multiplier, count * multiplier, expanded, PixelTiles(rows * width), residual,
