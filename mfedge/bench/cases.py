@@ -175,7 +175,7 @@ def resolve(
     """
     for runtime in runtimes or ():
         if runtime not in SUFFIXES:
-            raise UsageError(f"--runtimes {runtime}: unknown; expected one of {', '.join(SUFFIXES)}")
+            raise UsageError(f"runtime {runtime}: unknown; expected one of {', '.join(SUFFIXES)}")
     cases = []
     names = _names(models)
     for model, name in zip(models, names, strict=True):

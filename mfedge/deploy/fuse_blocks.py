@@ -28,6 +28,8 @@ from mfedge.ops import layout
 from mfedge.ops.layout import Config, Kind
 from mfedge.spec import MF, Lite, MFDown, MobileFormerSpec, Spec
 
+PORTABLE = "leave out @native, or use --kernels portable"  # bench and profile; export
+
 
 class FusedOperator(nn.Module):
     """What three parts have in common: the flat weights as buffers, the sizes."""
@@ -69,7 +71,7 @@ def check_native(spec: Spec) -> MobileFormerSpec:
         UnsupportedError: a field that the kernels have no code for; it is named.
     """
     if not isinstance(spec, MobileFormerSpec):
-        raise UsageError(f"--kernels native: there are no native kernels for {spec.name}; use --kernels portable")
+        raise UsageError(f"there are no native kernels for {spec.name}, only for Mobile-Formers; {PORTABLE}")
     allowed: dict[str, tuple[object, ...]] = {
         "mobile_only": (False,),
         "mixing": ("attention",),
@@ -196,4 +198,4 @@ def _toml(value: object) -> str:
 
 
 def _unsupported(field: str, expected: str, found: str) -> UnsupportedError:
-    return UnsupportedError(f"{field}: the native kernels expect {expected}, found {found}; use --kernels portable")
+    return UnsupportedError(f"{field}: the native kernels expect {expected}, found {found}; {PORTABLE}")

@@ -110,8 +110,8 @@ typedef __mmask16 lane_mask;
 MFEDGE_INLINE lane_mask all_but(int lane) {
   return static_cast<lane_mask>(static_cast<unsigned>(lane) < kLanes ? ~(1u << lane) : ~0u);
 }
-MFEDGE_INLINE vec masked(vec v, lane_mask mask) {
-  return reinterpret_cast<vec>(_mm512_maskz_mov_ps(mask, reinterpret_cast<__m512>(v)));
+MFEDGE_INLINE vec load(const float* p, lane_mask mask) {
+  return reinterpret_cast<vec>(_mm512_maskz_loadu_ps(mask, p));
 }
 #else
 typedef ivec lane_mask;
@@ -121,16 +121,10 @@ MFEDGE_INLINE lane_mask all_but(int lane) {
   for (int i = 0; i < kLanes; ++i) index[i] = i;
   return index != lane;
 }
-MFEDGE_INLINE vec masked(vec v, lane_mask mask) { return reinterpret_cast<vec>(reinterpret_cast<ivec>(v) & mask); }
-#endif
-
 MFEDGE_INLINE vec load(const float* p, lane_mask mask) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<vec>(_mm512_maskz_loadu_ps(mask, p));
-#else
-  return masked(load(p), mask);
-#endif
+  return reinterpret_cast<vec>(reinterpret_cast<ivec>(load(p)) & mask);
 }
+#endif
 
 // The first `count` lanes, the others 0; nothing behind them is touched.
 MFEDGE_INLINE vec load_first(const float* p, int count) {
