@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: setup native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest gate check bench clean
 
-NATIVE := mfedge/ops/native
+NATIVE := mfedge/kernels
 NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h $(NATIVE)/*/*.cpp $(NATIVE)/*/*.h)
 
 setup: $(VENV)/.installed

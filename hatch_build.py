@@ -1,7 +1,7 @@
 """Hatchling's build hook: compiles the native kernels when mfedge is installed, and installs without them if it cannot.
 
 `pip install .` puts the libraries into the wheel, which then carries a platform's tag; `pip install -e .` puts them
-into mfedge/ops/native/lib/. Where that fails, mfedge/ops/native/lib/not_built.txt says why, and `mfedge doctor` reads
+into mfedge/kernels/lib/. Where that fails, mfedge/kernels/lib/not_built.txt says why, and `mfedge doctor` reads
 it. The environment variable MFEDGE_BUILD_NATIVE is "auto" (the default), "off", or "require": then what cannot be built
 fails the installation.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = "mfedge/ops/native"
+SOURCES = "mfedge/kernels"
 LIBRARIES = f"{SOURCES}/lib"
 SUITES = "mfedge/_data/benchmarks"  # in the wheel, where mfedge/resources.py looks
 NOT_BUILT = "not_built.txt"  # as mfedge/cli/doctor.py reads it

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.build import missing_tools
+from tests.kernels.build import missing_tools
 
 CHECKOUT = Path(__file__).parent.parent
 
 
-NATIVE = Path("mfedge", "ops", "native")
+NATIVE = Path("mfedge", "kernels")
 LINKED = """
 #include <stdio.h>
 #include "mfedge_kernels.h"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mfedge.bench.sizes import Size
 from mfedge.errors import MissingRuntimeError, UsageError
+from mfedge.sizes import Size
 
 if TYPE_CHECKING:
     from mfedge.spec import Spec
@@ -79,8 +79,8 @@ def export(model: str, runtime: str) -> Path:
         if kernels == "native":
             return _native_toml(spec, cache)
         return Path(variant) if variant.endswith(".toml") else folder("models") / f"{spec.name}.toml"
-    from mfedge.exporters.export import Request, artifact_name
-    from mfedge.exporters.export import export as write
+    from mfedge.artifacts.export import Request, artifact_name
+    from mfedge.artifacts.export import export as write
 
     format_name = FORMATS[runtime]
     fixed = getattr(spec, "mixing", "") == "position-mlp"
@@ -112,10 +112,10 @@ def split_kernels(model: str) -> tuple[str, str, str]:
 
 def _native_toml(spec: Spec, cache: Path) -> Path:
     """What PyTorch runs with native kernels: the whole spec in a file whose name says so (runtimes/torch_eager.py)."""
-    from mfedge import native
-    from mfedge.bench import store
+    from mfedge import files as store
     from mfedge.deploy.fuse_blocks import check_native
-    from mfedge.runtimes.torch_eager import NATIVE_SUFFIX
+    from mfedge.kernels import find as native
+    from mfedge.reference import NATIVE_SUFFIX
     from mfedge.spec import to_dict
 
     check_native(spec)
@@ -146,13 +146,13 @@ def _content(spec: Spec) -> str:
     built, the versions of what it uses."""
     import msgspec
 
-    from mfedge import native
-    from mfedge.bench.environment import LIBRARIES, distribution_version
+    from mfedge.bench.measure.environment import LIBRARIES, distribution_version
+    from mfedge.kernels import find as native
 
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
-    for part in ("*.py", "nn/*.py", "deploy/*.py", "ops/**/*.py", "exporters/**/*.py", "ops/native/**/*.[ch]*"):
-        for file in sorted(package.glob(part)):
+    for file in sorted(package.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts and file.parent.name != "lib":
             digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
     for name in native.NAMES:
         library = native.find(name)

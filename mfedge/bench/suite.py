@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mfedge.bench import quantities
-from mfedge.bench.environment import affinity, default_cpu
-from mfedge.bench.schema import Protocol
-from mfedge.bench.sizes import Size, parse_sizes
+from mfedge.bench.measure.environment import affinity, default_cpu
+from mfedge.bench.results.schema import Protocol
 from mfedge.errors import UsageError
 from mfedge.resources import folder
+from mfedge.sizes import Size, parse_sizes
 
 Rounds = Annotated[int, Meta(ge=1, le=10_000)]
 

@@ -64,13 +64,15 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
     import sys
     from datetime import datetime
 
+    from mfedge import files as store
     from mfedge.bench import cases as resolving
-    from mfedge.bench import report, store, tables
-    from mfedge.bench.display import Display
-    from mfedge.bench.rounds import INTERRUPTED, Run
-    from mfedge.bench.schema import Result, encode
+    from mfedge.bench.measure.rounds import INTERRUPTED, Run
+    from mfedge.bench.report import files as report
+    from mfedge.bench.report import tables
+    from mfedge.bench.report.display import Display
+    from mfedge.bench.results.schema import Result, encode
+    from mfedge.bench.results.summary import summarise
     from mfedge.bench.suite import Suite, choose_reference
-    from mfedge.bench.summary import summarise
     from mfedge.errors import StorageError
 
     assert isinstance(suite, Suite)

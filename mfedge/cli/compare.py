@@ -26,9 +26,9 @@ def compare(
     """Put two results side by side. Exit code 1 if a case is slower, 4 if the environments differ."""
     import msgspec
 
-    from mfedge.bench.compare import compare as lines_of
     from mfedge.bench.quantities import milliseconds
-    from mfedge.bench.schema import read
+    from mfedge.bench.results.compare import compare as lines_of
+    from mfedge.bench.results.schema import read
 
     lines = lines_of(read(old), read(new), ratios_only)
     if json:

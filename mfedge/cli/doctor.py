@@ -50,8 +50,8 @@ def native_kernels() -> dict[str, Any]:
         isa, abi; header and static: the files that an app links; bindings: each runtime, and why it has none if so;
         missing: why there are no kernels at all, if so.
     """
-    from mfedge import native
     from mfedge.errors import MissingRuntimeError
+    from mfedge.kernels import find as native
 
     found: dict[str, Any] = dict.fromkeys(("isa", "abi", "header", "static", "missing")) | {"bindings": []}
     try:
@@ -68,7 +68,7 @@ def native_kernels() -> dict[str, Any]:
     if found["abi"] != native.ABI:
         found["missing"] = f"ABI version {found['abi']}, expected {native.ABI}; reinstall mfedge"
         return found
-    header = Path(native.__file__).parent / "ops" / "native" / "include" / "mfedge_kernels.h"
+    header = Path(native.__file__).parent / "include" / "mfedge_kernels.h"
     static = native.folder() / "libmfedge_kernels.a"
     found["header"], found["static"] = (str(path) if path.is_file() else None for path in (header, static))
     for name in native.NAMES:
@@ -88,8 +88,8 @@ def why_not(folder: Path) -> str | None:
 
 def _missing_binding(name: str) -> str | None:
     """Why a runtime's library cannot be used, or None."""
-    from mfedge import native
     from mfedge.errors import MissingRuntimeError
+    from mfedge.kernels import find as native
 
     try:
         if name == "openvino":

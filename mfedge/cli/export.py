@@ -42,7 +42,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a network to ONNX, OpenVINO IR or TFLite, each file proven equal to PyTorch before it exists."""
-    from mfedge.exporters.targets import load_target
+    from mfedge.artifacts.targets import load_target
     from mfedge.zoo import load_spec
 
     plan = load_target(target, formats, size, precision, kernels)
@@ -53,9 +53,9 @@ def export(
 
     with console.progress() as progress:
         progress("loading PyTorch")
-        from mfedge.exporters import manifest
-        from mfedge.exporters.export import Request, parse_formats
-        from mfedge.exporters.export import export as run
+        from mfedge.artifacts import manifest
+        from mfedge.artifacts.export import Request, parse_formats
+        from mfedge.artifacts.export import export as run
 
         request = Request(
             spec, parse_formats(plan.formats), size_in_pixels, plan.precision, weights, num_classes, plan.kernels

@@ -10,10 +10,10 @@ import typer
 from mfedge.cli import console
 
 if TYPE_CHECKING:
-    from mfedge.bench.figures import FigureLine
-    from mfedge.bench.gate import Report, Settings
-    from mfedge.bench.gate_run import Pair
-    from mfedge.bench.sizes import Size
+    from mfedge.bench.gate.figures import FigureLine
+    from mfedge.bench.gate.judge import Report, Settings
+    from mfedge.bench.gate.run import Pair
+    from mfedge.sizes import Size
 
 
 def register(app: typer.Typer) -> None:
@@ -41,12 +41,13 @@ def gate(
     """Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ."""
     import sys
 
-    from mfedge.bench import gate_report, store
-    from mfedge.bench.environment import affinity, default_cpu
-    from mfedge.bench.gate import Settings
+    from mfedge import files as store
+    from mfedge.bench.gate import report as gate_report
+    from mfedge.bench.gate.judge import Settings
+    from mfedge.bench.measure.environment import affinity, default_cpu
     from mfedge.bench.quantities import duration, share
-    from mfedge.bench.sizes import parse_sizes
     from mfedge.errors import UsageError
+    from mfedge.sizes import parse_sizes
 
     if cpu is not None and cpu not in affinity():
         raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
@@ -76,9 +77,9 @@ def _gate(
     save_figures: Path | None,
 ) -> Report:
     """Count, then measure; what ends it early is a report too."""
-    from mfedge.bench import gate_report
-    from mfedge.bench.gate import SCHEMA, Report, conclude
-    from mfedge.bench.gate_run import Gate, GateError
+    from mfedge.bench.gate import report as gate_report
+    from mfedge.bench.gate.judge import SCHEMA, Report, conclude
+    from mfedge.bench.gate.run import Gate, GateError
 
     names = baseline.name, candidate.name
     pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
@@ -115,7 +116,9 @@ def _figures(
     baseline: Path, candidate: Path, pairs: list[Pair], size: Size, limit: float, save: Path | None
 ) -> dict[str, tuple[FigureLine, ...]]:
     """By model file. With stored figures as the baseline, the size is theirs."""
-    from mfedge.bench import cases, figures, store
+    from mfedge import files as store
+    from mfedge.bench import cases
+    from mfedge.bench.gate import figures
 
     if baseline.suffix == ".json":
         stored = figures.read(baseline)

@@ -26,7 +26,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Classify a photograph with an artifact, preprocessed as its manifest says."""
-    from mfedge.predict import classify
+    from mfedge.tasks.classify import classify
 
     result = classify(artifact, photo, top, runtime, threads)
     if result.random_weights:

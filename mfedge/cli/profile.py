@@ -27,12 +27,15 @@ def profile(
     """Time per operator and part, beside multiply-adds and bytes and what this core was measured to reach."""
     import sys
 
-    from mfedge.bench import cases, profile_report, roofline, store
-    from mfedge.bench.environment import affinity, default_cpu
-    from mfedge.bench.profile import encode
-    from mfedge.bench.profile import profile as make
-    from mfedge.bench.sizes import parse_size
+    from mfedge import files as store
+    from mfedge.bench import cases
+    from mfedge.bench.measure.environment import affinity, default_cpu
+    from mfedge.bench.profile import roofline
+    from mfedge.bench.profile import tables as profile_report
+    from mfedge.bench.profile.run import encode
+    from mfedge.bench.profile.run import profile as make
     from mfedge.errors import UsageError
+    from mfedge.sizes import parse_size
 
     one = parse_size(size)
     if cpu is not None and cpu not in affinity():

@@ -28,12 +28,12 @@ def report(
     """Redraw everything from a stored result: nothing is measured."""
     import sys
 
-    from mfedge.bench import report as reports
-    from mfedge.bench import tables
-    from mfedge.bench.profile import read as read_profile
+    from mfedge.bench.profile.run import read as read_profile
     from mfedge.bench.quantities import names
-    from mfedge.bench.schema import read
-    from mfedge.bench.summary import summarise
+    from mfedge.bench.report import files as reports
+    from mfedge.bench.report import tables
+    from mfedge.bench.results.schema import read
+    from mfedge.bench.results.summary import summarise
     from mfedge.errors import UsageError
 
     wanted = tuple(names(formats))

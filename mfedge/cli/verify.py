@@ -21,7 +21,7 @@ def verify(
 ) -> None:
     """Check an artifact's sums and structure, and replay its parity from regenerated inputs."""
     with console.progress() as progress:
-        from mfedge.exporters.export import verify as run
+        from mfedge.artifacts.export import verify as run
 
         result = run(artifact, progress)
     if result["random_weights"]:

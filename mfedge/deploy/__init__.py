@@ -21,7 +21,7 @@ from mfedge.deploy.merge_projections import merge_projections
 from mfedge.deploy.name_operators import name_operators
 from mfedge.deploy.trace import trace
 from mfedge.errors import UsageError
-from mfedge.native import KERNELS
+from mfedge.kernels.find import KERNELS
 
 __all__ = ["deploy", "trace"]
 

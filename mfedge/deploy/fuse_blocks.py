@@ -9,7 +9,7 @@ the query Wz + b are gathered one operator earlier; the stem's is a constant, th
 row of zeros below its pixels.
 
 Not a search for a pattern: what a Mobile-Former looks like, its spec says, and the rewrites before this one have left
-its layers in place under their names. Their weights are gathered into the two vectors of `mfedge.ops.layout`.
+its layers in place under their names. Their weights are gathered into the two vectors of `mfedge.kernels.layout`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mfedge.errors import UnsupportedError, UsageError
+from mfedge.kernels import layout
+from mfedge.kernels.layout import Config, Kind
 from mfedge.nn import bridge, former
 from mfedge.nn.dynamic_relu import REDUCTION
-from mfedge.ops import layout
-from mfedge.ops.layout import Config, Kind
 from mfedge.spec import MF, Lite, MFDown, MobileFormerSpec, Spec
 
 PORTABLE = "leave out @native, or use --kernels portable"  # bench and profile; export

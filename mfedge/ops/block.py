@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mfedge.ops import layout
+from mfedge.kernels import layout
+from mfedge.kernels.layout import Config, Kind
+from mfedge.ops import packed as operators
 from mfedge.ops.dynamic_relu import dynamic_relu_reference
 from mfedge.ops.former_attention import former_attention_reference
 from mfedge.ops.former_to_mobile import former_to_mobile_reference
-from mfedge.ops.layout import Config, Kind
 from mfedge.ops.mobile_to_former import mobile_to_former_reference
-from mfedge.ops.native import operators
 from mfedge.ops.registry import check_block_inputs, check_vectors, register_gradient
 
 Parts = Mapping[str, Tensor]  # a block's weights, by the names in the deployed network

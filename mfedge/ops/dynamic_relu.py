@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mfedge.ops.layout import Kind
-from mfedge.ops.native import operators
+from mfedge.kernels.layout import Kind
+from mfedge.ops import packed as operators
 from mfedge.ops.registry import check_features, describe, register_gradient
 
 

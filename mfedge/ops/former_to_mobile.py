@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mfedge.ops.layout import Kind
-from mfedge.ops.native import operators
+from mfedge.kernels.layout import Kind
+from mfedge.ops import packed as operators
 from mfedge.ops.registry import check_features, check_heads, check_tokens, register_gradient
 
 

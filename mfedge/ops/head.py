@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mfedge.ops import layout
+from mfedge.kernels import layout
+from mfedge.kernels.layout import Config, Kind
+from mfedge.ops import packed as operators
 from mfedge.ops.block import bridge, linear, parts, unpad
-from mfedge.ops.layout import Config, Kind
-from mfedge.ops.native import operators
 from mfedge.ops.registry import check_block_inputs, check_vectors, register_gradient
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
 
-from mfedge.ops import layout
-from mfedge.ops.layout import Config, Kind
+from mfedge.kernels import layout
+from mfedge.kernels.layout import Config, Kind
 
 
 def register_gradient(op: CustomOpDef, reference: Callable[..., Tensor | tuple[Tensor, ...]]) -> None:

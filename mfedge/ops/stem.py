@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mfedge.ops import layout
+from mfedge.kernels import layout
+from mfedge.kernels.layout import Config, Kind
+from mfedge.ops import packed as operators
 from mfedge.ops.block import pad
-from mfedge.ops.layout import Config, Kind
 from mfedge.ops.mobile_to_former import mobile_to_former_reference
-from mfedge.ops.native import operators
 from mfedge.ops.registry import check_features, check_vectors, register_gradient
 
 

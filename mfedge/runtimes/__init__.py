@@ -13,7 +13,7 @@ __all__ = ["RUNTIMES", "Metadata", "Runtime", "Session", "available", "get", "lo
 
 # Name → module. The first of a suffix is the one taken when none is named.
 RUNTIMES = {
-    "torch": "mfedge.runtimes.torch_eager",
+    "torch": "mfedge.reference",
     "onnxruntime": "mfedge.runtimes.onnxruntime",
     "openvino": "mfedge.runtimes.openvino",
     "litert": "mfedge.runtimes.litert",

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mfedge import native
 from mfedge.errors import ArtifactError, MissingRuntimeError
+from mfedge.kernels import find as native
 from mfedge.runtimes.base import Array, Metadata
 
 NAME = "litert"

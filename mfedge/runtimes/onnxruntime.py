@@ -7,13 +7,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mfedge import native
 from mfedge.errors import ArtifactError, MissingRuntimeError
+from mfedge.kernels import find as native
 from mfedge.runtimes.base import Array, Metadata
 
 NAME = "onnxruntime"
 SUFFIX = ".onnx"
-DOMAIN = b"mfedge"  # of the native operators, as mfedge/exporters/onnx_native.py writes it
+DOMAIN = b"mfedge"  # of the native operators, as mfedge/formats/onnx_native.py writes it
 
 
 def _library() -> Any:

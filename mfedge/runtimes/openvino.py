@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mfedge import native
 from mfedge.errors import ArtifactError, MissingRuntimeError
+from mfedge.kernels import find as native
 from mfedge.runtimes.base import Array, Metadata
 from mfedge.runtimes.onnxruntime import first_line
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mfedge.bench.cases import Case
-from mfedge.bench.environment import default_cpu
-from mfedge.bench.schema import Protocol
-from mfedge.bench.sizes import Size
+from mfedge.bench.measure.environment import default_cpu
+from mfedge.bench.results.schema import Protocol
+from mfedge.sizes import Size
 
 CaseMaker = Callable[..., Case]
 

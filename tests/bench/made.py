@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import random
 
-from mfedge.bench import environment
-from mfedge.bench.schema import SCHEMA, CaseResult, Load, Protocol, Result, Status, Visit
-from mfedge.bench.sizes import Size
+from mfedge.bench.measure import environment
+from mfedge.bench.results.schema import SCHEMA, CaseResult, Load, Protocol, Result, Status, Visit
+from mfedge.sizes import Size
 
 RATIO = {"torch": (1.6, 640), "onnxruntime": (1.7, 2600), "openvino": (1.6, 880), "litert": (1.5, 800)}
 SPEED = {"torch": 0.016, "onnxruntime": 0.0065, "openvino": 0.0058, "litert": 0.0062}

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from mfedge import native, zoo
-from mfedge.bench import bridge
+from mfedge import zoo
+from mfedge.bench.studies import bridge
 from mfedge.deploy import deploy
 from mfedge.deploy.trace import trace
-from tests.native.build import SOURCES, missing_tools
+from mfedge.kernels import find as native
+from tests.kernels.build import SOURCES, missing_tools
 
 COUNTED = """
 import msgspec, numpy as np
 from mfedge import zoo
-from mfedge.bench import bridge
+from mfedge.bench.studies import bridge
 from mfedge.deploy import deploy
 from mfedge.deploy.trace import trace
 

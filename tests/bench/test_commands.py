@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mfedge.bench import schema
+from mfedge.bench.results import schema
 from mfedge.errors import MfedgeError, StorageError, UsageError
 from tests.bench.made import made_result
 from tests.bench.test_figures import small

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfedge.bench.crossover import bisect, crossover
+from mfedge.bench.results.crossover import bisect, crossover
 
 
 def ratios(values: dict[float, float], noise: float = 0.005, rounds: int = 12) -> dict[float, list[list[float]]]:

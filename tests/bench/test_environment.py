@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mfedge.bench import environment, quantities, store
+from mfedge import files as store
+from mfedge.bench import quantities
+from mfedge.bench.measure import environment
 from mfedge.errors import StorageError, UsageError
 
 

@@ -9,9 +9,10 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from mfedge.bench import figures, graph
-from mfedge.bench.sizes import Size
+from mfedge.bench.gate import figures
 from mfedge.errors import ArtifactError, UsageError
+from mfedge.formats import graph
+from mfedge.sizes import Size
 
 
 def small(path: Path, extra: int = 0, transposes: int = 0) -> Path:

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mfedge.bench import gate, gate_report
-from mfedge.bench.gate import Exit, Settings
-from mfedge.bench.gate_run import Gate, GateError
-from mfedge.bench.schema import Protocol
-from mfedge.bench.sizes import Size
+from mfedge.bench.gate import judge as gate
+from mfedge.bench.gate import report as gate_report
+from mfedge.bench.gate.judge import Exit, Settings
+from mfedge.bench.gate.run import Gate, GateError
+from mfedge.bench.results.schema import Protocol
+from mfedge.sizes import Size
 from tests.bench.conftest import CaseMaker
 from tests.bench.fake import LOADER
 
@@ -93,7 +94,7 @@ def test_nothing_measured_is_no_pass() -> None:
 
 @pytest.fixture
 def fast() -> tuple[Settings, Protocol]:
-    from mfedge.bench.environment import default_cpu
+    from mfedge.bench.measure.environment import default_cpu
 
     asked = Settings(threshold=0.15, processes=2, rounds=4, looks=1, cpu=default_cpu(), budget_seconds=20)
     protocol = Protocol(

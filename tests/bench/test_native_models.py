@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from mfedge import native
-from mfedge.bench import cases, figures, graph_native, machine, profile
-from mfedge.bench.parts import part_of
-from mfedge.bench.profile_schema import PARTS, Machine, shares
-from mfedge.bench.roofline import COLOURS, MARKERS
-from mfedge.bench.sizes import Size
+from mfedge.bench import cases
+from mfedge.bench.gate import figures
+from mfedge.bench.profile import peak as machine
+from mfedge.bench.profile import run as profile
+from mfedge.bench.profile.parts import part_of
+from mfedge.bench.profile.roofline import COLOURS, MARKERS
+from mfedge.bench.profile.schema import PARTS, Machine, shares
 from mfedge.errors import UnsupportedError, UsageError
+from mfedge.formats import fused_graph as graph_native
+from mfedge.kernels import find as native
+from mfedge.sizes import Size
 from mfedge.zoo import load_spec
 
 LIBRARIES = {"torch": "kernels", "onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "litert"}
@@ -148,7 +152,7 @@ def test_shapes_are_those_of_the_operators() -> None:
     import torch
 
     from mfedge import ops
-    from mfedge.ops.layout import Kind
+    from mfedge.kernels.layout import Kind
     from tests.ops.test_native_ops import arguments, config_of
 
     for kind, operator in ((Kind.STEM, ops.stem), (Kind.BLOCK, ops.block), (Kind.HEAD, ops.head)):

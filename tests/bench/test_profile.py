@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mfedge.bench import machine, profile, profile_report, profilers, roofline
-from mfedge.bench.graph import Graph, Node, Tensor
-from mfedge.bench.parts import part_of
-from mfedge.bench.profile_schema import Machine, Profile, shares
-from mfedge.bench.sizes import Size
+from mfedge.bench.profile import peak as machine
+from mfedge.bench.profile import profilers, roofline
+from mfedge.bench.profile import run as profile
+from mfedge.bench.profile import tables as profile_report
+from mfedge.bench.profile.parts import part_of
+from mfedge.bench.profile.schema import Machine, Profile, shares
 from mfedge.errors import UsageError
+from mfedge.formats.graph import Graph, Node, Tensor
+from mfedge.sizes import Size
 from tests.bench.test_figures import small
 
 REACHED = Machine(1e11, 2e10)

@@ -12,13 +12,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from mfedge.bench import chart, fairness, report, schema, summary, tables
 from mfedge.bench.cases import find, is_path, resolve
-from mfedge.bench.compare import EnvironmentMismatch, compare
-from mfedge.bench.schema import Result
-from mfedge.bench.sizes import Size, parse_sizes
+from mfedge.bench.report import chart, tables
+from mfedge.bench.report import files as report
+from mfedge.bench.results import fairness, schema, summary
+from mfedge.bench.results.compare import EnvironmentMismatch, compare
+from mfedge.bench.results.schema import Result
 from mfedge.bench.suite import Suite, choose_reference, override, read
 from mfedge.errors import UsageError
+from mfedge.sizes import Size, parse_sizes
 from tests.bench.made import SPEED, made_result
 
 

@@ -11,9 +11,9 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from mfedge.bench import driver, rounds
-from mfedge.bench.schema import Protocol, Result, encode
-from mfedge.bench.statistics import interval, log_ratios
+from mfedge.bench.measure import driver, rounds
+from mfedge.bench.results.intervals import interval, log_ratios
+from mfedge.bench.results.schema import Protocol, Result, encode
 from tests.bench.conftest import CaseMaker
 from tests.bench.fake import LOADER
 

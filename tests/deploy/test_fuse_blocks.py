@@ -12,13 +12,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mfedge
-from mfedge import native
 from mfedge.count import count
 from mfedge.deploy import deploy, trace
 from mfedge.deploy.fuse_blocks import Block, FusedOperator
 from mfedge.errors import MfedgeError, UnsupportedError, UsageError
+from mfedge.kernels import find as native
+from mfedge.kernels.layout import Config, Kind
 from mfedge.ops.block import parts
-from mfedge.ops.layout import Config, Kind
 from mfedge.runtimes import load
 from mfedge.zoo import load_spec, variants
 from tests.conftest import network

@@ -31,7 +31,7 @@ IMAGES = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 
 @pytest.fixture(autouse=True)
 def plain_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rewrite is algebra, proven on the operators' plain twins; tests/native/ holds the kernels against those."""
+    """A rewrite is algebra, proven on the operators' plain twins; tests/kernels/ holds the kernels against those."""
     monkeypatch.setenv("MFEDGE_NATIVE", "0")
 
 

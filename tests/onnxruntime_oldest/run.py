@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-BOUNDS = {"fp32": 1e-4, "fp16": 2e-2}  # of the largest logit, as in mfedge/exporters/parity.py
+BOUNDS = {"fp32": 1e-4, "fp16": 2e-2}  # of the largest logit, as in mfedge/formats/parity.py
 
 
 def check(path: Path, library: Path, arrays: "np.lib.npyio.NpzFile") -> None:

@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import mfedge
-from mfedge import native, ops
+from mfedge import ops
 from mfedge.errors import MissingRuntimeError
-from mfedge.ops import layout
+from mfedge.kernels import find as native
+from mfedge.kernels import layout, library
+from mfedge.kernels.layout import Config, Kind
+from mfedge.ops import packed as operators
 from mfedge.ops.block import linear, parts, token_side, unpad
-from mfedge.ops.layout import Config, Kind
-from mfedge.ops.native import library, operators
 
 BUILT = pytest.mark.skipif(native.find("kernels") is None, reason="the native kernels are not built")
 WHOLE: dict[Kind, tuple[Any, Callable[..., Any]]] = {
@@ -33,7 +34,7 @@ WHOLE: dict[Kind, tuple[Any, Callable[..., Any]]] = {
     Kind.HEAD: (ops.head, ops.head_reference),
 }
 KINDS = pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name.lower())
-HEADER = Path(mfedge.__file__).parent / "ops" / "native" / "include" / "mfedge_kernels.h"
+HEADER = Path(mfedge.__file__).parent / "kernels" / "include" / "mfedge_kernels.h"
 
 
 @st.composite

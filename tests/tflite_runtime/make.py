@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mfedge import native
 from mfedge.deploy import deploy, trace
-from mfedge.exporters.tflite import write
+from mfedge.formats.tflite.lower import write
+from mfedge.kernels import find as native
 from mfedge.nn import MobileFormer
-from mfedge.runtimes.torch_eager import TorchSession
+from mfedge.reference import TorchSession
 from mfedge.zoo import build, load_spec, random_weights
 
 VARIANTS = ("26m", "214m", "mobilenet-v3-large")

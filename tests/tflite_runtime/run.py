@@ -14,7 +14,7 @@ BOUNDS = {
     "-fp16": 2e-2,
     "-native": 1e-4,
     "-native-fp16": 2e-2,
-}  # of the largest logit, as in mfedge/exporters/parity.py
+}  # of the largest logit, as in mfedge/formats/parity.py
 
 
 def check(path: Path, arrays: "np.lib.npyio.NpzFile", bound: float) -> None:

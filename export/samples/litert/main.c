@@ -2,7 +2,7 @@
  *
  * Needs libLiteRt (tested with 2.3; of LiteRT's Android or iOS package, or its Python wheel) and libmfedge_litert:
  *
- *   NATIVE=../../../mfedge/ops/native
+ *   NATIVE=../../../mfedge/kernels
  *   cc -std=c11 main.c -o main -I$NATIVE/include -I$NATIVE/bindings -L$NATIVE/lib -lmfedge_litert -L$LITERT -lLiteRt
  *   ./main model.tflite 224 224 < image.f32 > logits.f32
  *

@@ -1,0 +1,1 @@
+"""A proven folder: asked for, filled, proven, published, and proven again."""

@@ -1,0 +1,1 @@
+"""Is a candidate slower than its baseline?"""

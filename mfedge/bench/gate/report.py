@@ -1,0 +1,123 @@
+"""A gate as Markdown for a pull request, as JSON, and as JUnit for a CI that shows tests."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import msgspec
+
+from mfedge.bench.gate.judge import CaseLine, Exit, Report
+from mfedge.bench.quantities import milliseconds
+from mfedge.bench.report.tables import interval_text
+
+COLUMNS = (
+    "runtime",
+    "size px",
+    "baseline ms",
+    "candidate ms",
+    "ratio",
+    "interval",
+    "A/A control",
+    "smallest visible",
+    "verdict",
+)
+SIGNS = {0: "✅", 1: "❌", 3: "❔"}
+SAID = {
+    0: "no regression",
+    1: "regression",
+    3: "inconclusive: not a pass",
+    4: "environment mismatch",
+    5: "the outputs differ",
+}
+
+
+def headline(report: Report) -> str:
+    """One line."""
+    return f"{report.candidate} against {report.baseline}: {SAID.get(report.exit_code, report.verdict)}"
+
+
+def markdown(report: Report) -> str:
+    """For a pull request's comment."""
+    lines = [f"### {SIGNS.get(report.exit_code, '⛔')} mfedge gate: {headline(report)}", ""]
+    lines += [f"- {reason.replace('|', '/')}" for reason in report.reasons]
+    if report.cases:
+        lines += [
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+        ]
+        lines.append("|---|---|---|---|---|---|---|---|---|")
+        lines += ["| " + " | ".join(cells(line)) + " |" for line in report.cases]
+        lines += ["", _method(report)]
+    for file, figures in report.figures.items():
+        changed = [line for line in figures if line.baseline != line.candidate]
+        lines += ["", f"**{file}**: " + ("every figure is the same." if not changed else "figures that changed:"), ""]
+        if changed:
+            lines += ["| figure | baseline | candidate | growth | |", "|---|---|---|---|---|"]
+            for line in changed:
+                growth = "new" if line.baseline == 0 else f"{line.growth:+.2%}"
+                blocks = "blocks" if line.blocks else ""
+                lines.append(f"| {line.name} | {line.baseline} | {line.candidate} | {growth} | {blocks} |")
+    return "\n".join(lines) + "\n"
+
+
+def cells(line: CaseLine) -> tuple[str, ...]:
+    """One row, as text."""
+    return (
+        line.runtime, str(line.size), milliseconds(line.baseline_seconds), milliseconds(line.candidate_seconds),
+        f"{line.ratio.estimate:.3f}×", interval_text(line.ratio), interval_text(line.control),
+        f"{line.smallest_effect:+.1%}", line.verdict,
+    )  # fmt: skip
+
+
+def to_json(report: Report) -> bytes:
+    """The whole report, raw samples included."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+
+
+def junit(report: Report) -> bytes:
+    """A test case a figure total and a measured case; what is inconclusive is an error, not a failure."""
+    suite = ElementTree.Element("testsuite", name="mfedge gate", time=f"{report.seconds:.1f}")
+    failures = errors = tests = 0
+    for file, figures in report.figures.items():
+        for line in figures:
+            if line.name.startswith("operators: "):
+                continue
+            tests += 1
+            test = ElementTree.SubElement(suite, "testcase", classname=f"figures.{file}", name=line.name)
+            if line.blocks:
+                failures += 1
+                ElementTree.SubElement(test, "failure", message=f"grew from {line.baseline} to {line.candidate}")
+    for case in report.cases:
+        tests += 1
+        test = ElementTree.SubElement(suite, "testcase", classname=f"latency.{case.runtime}", name=str(case.size))
+        if case.verdict == "regression":
+            failures += 1
+            ElementTree.SubElement(test, "failure", message=case.reason)
+        elif case.verdict == "inconclusive":
+            errors += 1
+            ElementTree.SubElement(test, "error", message=case.reason)
+    if report.exit_code not in (0, 1, 3) or (report.exit_code and not failures and not errors):
+        tests, errors = tests + 1, errors + 1
+        test = ElementTree.SubElement(suite, "testcase", classname="gate", name=report.verdict)
+        ElementTree.SubElement(test, "error", message="; ".join(report.reasons))
+    suite.attrib |= {"tests": str(tests), "failures": str(failures), "errors": str(errors)}
+    return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def failed(baseline: str, candidate: str, code: int, reason: str, template: Report | None = None) -> Report:
+    """The report of a gate that ended before a judgement."""
+    from mfedge.bench.gate.judge import SCHEMA, Settings
+
+    settings, figures = (template.settings, template.figures) if template else (Settings(), {})
+    name = Exit(code).name.lower() if code in set(Exit) else "failed"
+    return Report(SCHEMA, baseline, candidate, code, name, (reason,), settings, figures, (), {}, 0, 0.0)
+
+
+def _method(report: Report) -> str:
+    settings = report.settings
+    return (
+        f"Allowed slowdown {settings.threshold:.1%}. Baseline, baseline again (A/A) and candidate took turns on CPU "
+        f"{settings.cpu} in {report.looks_taken * settings.processes} fresh processes of {settings.rounds} rounds; "
+        f"intervals resample processes, then rounds; {settings.level:.0%} over {settings.looks} looks, Holm-corrected "
+        f"over {len(report.cases)} cases. A slowdown above “smallest visible” would have been called a regression."
+    )

@@ -1,0 +1,1 @@
+"""Processes, rounds and threads: what turns cases into raw samples."""

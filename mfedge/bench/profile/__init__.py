@@ -1,0 +1,1 @@
+"""Where the time goes, per operator and per part of the network."""

@@ -1,0 +1,164 @@
+"""The one result schema: raw samples and what is needed to judge them. Statistics are derived later, never stored.
+
+A result file is this struct as JSON. Times are seconds of one inference, sizes pixels, memory bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from mfedge.bench.measure.environment import Environment, Moment
+from mfedge.bench.results.intervals import Round
+from mfedge.errors import UsageError
+from mfedge.sizes import Size
+
+SCHEMA = "mfedge.bench/1"
+LARGEST_FILE = 256 << 20
+
+Status = Literal["ok", "failed", "killed", "timeout", "threads", "unmeasured"]
+
+
+class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
+    """How it is measured (README, "Benchmark"); stored with the result, because it is part of the number."""
+
+    threads: int = 1
+    cpu: int | None = None  # that every worker is pinned to; None: the system cannot pin
+    budget_seconds: float = 540.0  # of the whole run, loading included
+    precision: float = 0.03  # half-width to reach of every ratio's interval
+    level: float = 0.95
+    processes: int = 1  # fresh processes of each case, a pass over all sizes apart
+    min_rounds: int = 8  # of one process
+    max_rounds: int = 60
+    visit_seconds: float = 0.06  # of one visit of a case, beyond its first, untimed inference
+    sample_seconds: float = 0.01  # shorter cases are looped until a sample lasts this long
+    samples_per_visit: int = 1  # at least
+    warmup_seconds: float = 3.0  # at most
+    warmup_agreement: float = 0.03  # of two consecutive windows' medians
+    timeout_seconds: float = 180.0  # of any single answer of a worker
+    seed: int = 0  # of the order of the cases and of the input image
+
+
+class Visit(Struct, frozen=True):
+    """One turn of a case in one round: every sample taken, in order."""
+
+    process: int
+    round: int
+    position: int  # in the round's random order
+    seconds: tuple[float, ...]  # of one inference; a looped sample is its loop's mean
+
+
+class Load(Struct, frozen=True):
+    """One process's start: how long the file took to load, how warm-up went."""
+
+    load_seconds: float
+    first_seconds: float  # the very first inference: lazy allocation and code generation
+    warmup: tuple[float, ...]
+    plateau: bool  # two consecutive windows agreed before the cap
+    loops: int
+    peak_rss_bytes: int | None
+    base_rss_bytes: int | None  # before the model was loaded, libraries imported
+    threads: int | None  # that existed while it ran; None: the system does not tell
+    busy_threads: int | None  # that used the CPU while it ran
+    pinned: tuple[int, ...]
+
+
+class CaseResult(Struct, frozen=True):
+    """Model × runtime × size."""
+
+    model: str
+    runtime: str
+    size: Size
+    file: str  # name without folder
+    sha256: str
+    bytes: int
+    status: Status
+    message: str = ""  # one line, of a status other than "ok"
+    version: str = ""  # of the runtime
+    execution: str = ""  # back end, device, precision, as read back from the runtime
+    input_shape: tuple[int | None, ...] = ()
+    threads_asked: int = 1
+    batch_norms: int | None = None  # left in the file; None: it cannot be told
+    loads: tuple[Load, ...] = ()
+    visits: tuple[Visit, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, Size]:
+        """What makes a case the same case in another result."""
+        return self.model, self.runtime, self.size
+
+    @property
+    def samples(self) -> list[float]:
+        """Every sample, seconds."""
+        return [second for visit in self.visits for second in visit.seconds]
+
+    @property
+    def rounds(self) -> dict[Round, float]:
+        """(process, round) → the visit's median, seconds."""
+        import statistics
+
+        return {
+            (visit.process, visit.round): statistics.median(visit.seconds) for visit in self.visits if visit.seconds
+        }
+
+    @property
+    def groups(self) -> list[list[float]]:
+        """The rounds' medians, grouped by process."""
+        groups: dict[int, list[float]] = {}
+        for (process, _), seconds in sorted(self.rounds.items()):
+            groups.setdefault(process, []).append(seconds)
+        return list(groups.values())
+
+    @property
+    def peak_rss_bytes(self) -> int | None:
+        """Of the largest process."""
+        return max((load.peak_rss_bytes for load in self.loads if load.peak_rss_bytes is not None), default=None)
+
+
+class Result(Struct, frozen=True):
+    """One run. `mfedge report` draws everything from it."""
+
+    schema: str
+    title: str
+    started: str  # UTC, ISO 8601, seconds
+    seconds: float
+    reference: str | None  # the model that ratios are taken to
+    protocol: Protocol
+    environment: Environment
+    before: Moment
+    after: Moment
+    complete: bool  # False: interrupted or out of budget before every case was measured
+    ended: str  # why it ended, one line
+    cases: tuple[CaseResult, ...]
+    between: tuple[Moment, ...] = ()  # one after every size
+
+
+def encode(result: Result) -> bytes:
+    """The result file's bytes: JSON, indented, a newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+
+
+def read(path: Path) -> Result:
+    """A stored result.
+
+    Raises:
+        UsageError: no such file, not JSON, or not of this schema; the message says which field.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UsageError(
+                f"{path}: expected a result of at most {LARGEST_FILE >> 20} MiB, found {path.stat().st_size >> 20}"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        result = msgspec.json.decode(data, type=Result)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected a result file ({SCHEMA}): {error}") from None
+    if result.schema != SCHEMA:
+        raise UsageError(f"{path}: expected schema {SCHEMA}, found {result.schema}; measure again with this version")
+    return result

@@ -1,0 +1,1 @@
+"""Measurements behind this project's own claims; no part of the product."""

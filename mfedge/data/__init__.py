@@ -1,0 +1,1 @@
+"""Pictures and labels: from files to a network's input."""

@@ -1,0 +1,111 @@
+"""A model file as operators and tensors, sized for one input: what figures and profiles are counted on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import prod
+from pathlib import Path
+
+from msgspec import Struct
+
+from mfedge.errors import ArtifactError, UsageError
+from mfedge.sizes import Size
+
+
+class Tensor(Struct, frozen=True):
+    """A value between operators, or a constant."""
+
+    shape: tuple[int, ...] | None  # None: not known before it runs
+    itemsize: int
+    constant: bool
+    real: bool  # floating point or quantised: a weight, if constant; not a shape or an index
+
+    @property
+    def elements(self) -> int:
+        """0 where the shape is not known."""
+        return 0 if self.shape is None else prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Elements × item size."""
+        return self.elements * self.itemsize
+
+
+class Node(Struct, frozen=True):
+    """One operator, in the order of execution."""
+
+    name: str
+    type: str
+    inputs: tuple[str, ...]  # keys of Graph.tensors
+    outputs: tuple[str, ...]
+    madds: int  # multiply-adds of convolutions and matrix products; 0 for everything else
+
+
+class Graph(Struct, frozen=True):
+    """A whole network."""
+
+    nodes: tuple[Node, ...]
+    tensors: dict[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def fused(self, nodes: Collection[Node]) -> tuple[int, int]:
+        """Multiply-adds of operators that a runtime runs as one, and the bytes that cross their common border."""
+        made = {name for node in nodes for name in node.outputs}
+        read = {name for node in nodes for name in node.inputs}
+        elsewhere = {name for node in self.nodes if node not in nodes for name in node.inputs} | set(self.outputs)
+        border = (read - made) | {name for name in made if name in elsewhere or name not in read}
+        return sum(node.madds for node in nodes), sum(self.tensors[name].bytes for name in border)
+
+    @property
+    def madds(self) -> int:
+        """Multiply-adds of the whole network."""
+        return sum(node.madds for node in self.nodes)
+
+    @property
+    def parameters(self) -> int:
+        """Elements of all weights."""
+        return sum(tensor.elements for tensor in self.tensors.values() if tensor.constant and tensor.real)
+
+    @property
+    def peak_activation_bytes(self) -> int:
+        """The most bytes of activations alive at once, in this order, nothing computed in place."""
+        last = {name: i for i, node in enumerate(self.nodes) for name in node.inputs}
+        last |= {name: len(self.nodes) for name in self.outputs}
+        alive = {name for name in self.inputs if not self.tensors[name].constant}
+        now = peak = sum(self.tensors[name].bytes for name in alive)
+        for i, node in enumerate(self.nodes):
+            new = {name for name in node.outputs if name not in alive}
+            alive |= new
+            now += sum(self.tensors[name].bytes for name in new)
+            peak = max(peak, now)
+            done = {name for name in (*node.inputs, *node.outputs) if name in alive and last.get(name, i) <= i}
+            alive -= done
+            now -= sum(self.tensors[name].bytes for name in done)
+        return peak
+
+
+def read(path: Path, size: Size) -> Graph:
+    """The graph of a .onnx, .xml or .tflite file at an input of (1, 3, height, width).
+
+    Raises:
+        UsageError: another kind of file.
+        ArtifactError: the file is damaged or does not take this size.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: expected a .onnx, .xml or .tflite file, found nothing there")
+    if path.suffix == ".onnx":
+        from mfedge.formats.onnx.read import read_onnx as reader
+    elif path.suffix == ".xml":
+        from mfedge.formats.openvino.read import read_openvino as reader
+    elif path.suffix == ".tflite":
+        from mfedge.formats.tflite.read import read_tflite as reader
+    else:
+        raise UsageError(f"{path}: expected a .onnx, .xml or .tflite file, found {path.suffix or 'no suffix'}")
+    try:
+        return reader(path, size)
+    except (ArtifactError, UsageError):
+        raise
+    except Exception as error:  # each library has exceptions of its own for a damaged file
+        first = next(iter(str(error).splitlines()), "")
+        raise ArtifactError(f"{path}: cannot be read at {size}: {type(error).__name__}: {first}"[:400]) from None

@@ -1,0 +1,113 @@
+"""What every lowering shares: a walk over the traced graph, one rule an operator, and a refusal that helps.
+
+A format is a subclass of `Lowering` with a table of rules. A rule takes the node's arguments, graph
+values already lowered, and returns the lowered value.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from mfedge.errors import UnsupportedError
+
+Value = TypeVar("Value")
+Rule = Callable[..., Any]
+
+
+class Rules(dict[object, Rule]):
+    """A lowering's table: `@RULES(torch.ops.aten.relu.default)` adds the function below it."""
+
+    def __call__(self, *targets: object) -> Callable[[Rule], Rule]:
+        def register(rule: Rule) -> Rule:
+            for target in targets:
+                if target in self:
+                    raise KeyError(f"{target} has two rules")
+                self[target] = rule
+            return rule
+
+        return register
+
+
+class Lowering(Generic[Value]):
+    """Walks a traced graph in order, handing each node to its rule.
+
+    A rule is called as ``rule(lowering, *args, **kwargs)`` with lowered values in place of graph
+    nodes and plain Python values as they are. Parameters and buffers arrive as `constant()` returns them.
+    `self.node` is the graph node being lowered; its `meta["val"]` carries shape and dtype.
+    """
+
+    format: ClassVar[str]
+    rules: ClassVar[Rules]
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self.program = program
+        self.node: fx.Node = next(iter(program.graph.nodes))
+        self.scope = ""  # the module that the node being lowered came from
+
+    def input(self, name: str, shape: tuple[int | None, ...]) -> Value:
+        """The network's input; `shape` is (1, 3, H, W), None where it is dynamic."""
+        raise NotImplementedError("each format says how")  # abstract
+
+    def constant(self, name: str, value: Tensor) -> Value:
+        """A parameter or buffer, under its name in the deployed network."""
+        raise NotImplementedError("each format says how")  # abstract
+
+    def run(self) -> Value:
+        """Lower the whole graph; the value of its one output.
+
+        Raises:
+            UnsupportedError: naming the operator, its module and the formats that know it.
+        """
+        signature = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        tensors: Mapping[str, Any] = {**self.program.state_dict, **self.program.constants}
+        values: dict[fx.Node, Any] = {}
+        for node in self.program.graph.nodes:
+            self.node = node
+            self.scope = module_path(node) or self.scope
+            if node.op == "placeholder":
+                spec = signature[node.name]
+                if spec.kind is InputKind.USER_INPUT:
+                    values[node] = self.input(node.name, static_shape(node))
+                else:
+                    values[node] = self.constant(str(spec.target), tensors[str(spec.target)].detach())
+            elif node.op == "output":
+                (result,) = node.args[0]
+                return values[result]  # type: ignore[no-any-return]
+            elif node.target is operator.getitem:
+                values[node] = values[node.args[0]][node.args[1]]
+            elif node.op == "call_function" and node.target in self.rules:
+                args = fx.node.map_arg(node.args, values.__getitem__)
+                kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
+                values[node] = self.rules[node.target](self, *args, **kwargs)
+            else:
+                raise unsupported(node, self.format)
+        raise AssertionError("a graph without an output")
+
+
+def static_shape(node: fx.Node) -> tuple[int | None, ...]:
+    """The shape of a node's value, None where the trace left it open."""
+    return tuple(size if isinstance(size, int) else None for size in node.meta["val"].shape)
+
+
+def module_path(node: fx.Node) -> str:
+    """The dotted path of the module a node was traced in; "" at the top."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def unsupported(node: fx.Node, format_name: str) -> UnsupportedError:
+    """The error for an operator without a rule."""
+    from mfedge.formats import lowerings
+
+    known = [name for name, lowering in lowerings().items() if node.target in lowering.rules]
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "name", lambda: str(node.target))()
+    return UnsupportedError(
+        f"{format_name}: cannot lower operator {name} of module {module_path(node) or '(the network itself)'}; "
+        f"formats that can: {', '.join(known) or 'none'}"
+    )

@@ -1,0 +1,1 @@
+"""OpenVINO IR: written, and read back."""

@@ -1,0 +1,1 @@
+"""TFLite: written, and read back."""

@@ -1,0 +1,75 @@
+"""Operators and tensors of a TFLite file, resized to one size by the interpreter itself, no delegate but, where it has
+native operators, the one that knows them."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mfedge.errors import MissingRuntimeError
+from mfedge.formats import fused_graph as graph_native
+from mfedge.formats.graph import Graph, Node, Tensor
+from mfedge.runtimes.litert import CUSTOM, delegate
+from mfedge.sizes import Size
+
+
+def read_tflite(path: Path, size: Size) -> Graph:
+    """Raises MissingRuntimeError without ai-edge-litert, or the native kernels of a file of theirs; ValueError or
+    RuntimeError for what it cannot load."""
+    try:
+        import ai_edge_litert.interpreter as library
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        raise MissingRuntimeError(f"{path}: reading it needs ai-edge-litert, which is not installed") from None
+    content = path.read_bytes()
+    native = CUSTOM.encode() in content
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_delegates=[delegate(library, "litert")] if native else [],
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    (image,) = interpreter.get_input_details()
+    channels_last = image["shape_signature"][-1] == 3
+    shape = (1, size.height, size.width, 3) if channels_last else (1, 3, size.height, size.width)
+    interpreter.resize_tensor_input(image["index"], shape, strict=False)
+    interpreter.allocate_tensors()
+    operators = [op for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
+    made = {int(i) for op in operators for i in op["outputs"]} | {int(image["index"])}
+    tensors = {}
+    for detail in interpreter.get_tensor_details():
+        kind = np.dtype(detail["dtype"])
+        real = kind.kind == "f" or kind.itemsize == 1
+        tensors[str(detail["index"])] = Tensor(
+            tuple(int(n) for n in detail["shape"]), kind.itemsize, int(detail["index"]) not in made, real
+        )
+    names = {str(detail["index"]): detail["name"] for detail in interpreter.get_tensor_details()}
+    configs = graph_native.of_file(content) if native else {}
+    nodes = [_node(op, tensors, names, configs) for op in operators]
+    outputs = tuple(str(detail["index"]) for detail in interpreter.get_output_details())
+    used = {name for node in nodes for name in (*node.inputs, *node.outputs)} | {str(image["index"]), *outputs}
+    kept = {name: tensor for name, tensor in tensors.items() if name in used}
+    return Graph(tuple(nodes), kept, (str(image["index"]),), outputs)
+
+
+def _node(
+    op: dict[str, Any], tensors: dict[str, Tensor], names: dict[str, str], configs: dict[int, dict[str, int]]
+) -> Node:
+    """Named after its first output, as TFLite's operators have no names."""
+    inputs = tuple(str(i) for i in op["inputs"] if int(i) >= 0)
+    outputs = tuple(str(i) for i in op["outputs"])
+    out = tensors[outputs[0]].elements
+    madds = 0
+    if op["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        weight = tensors[inputs[1]].shape or ()
+        madds = out * prod(weight[1:3] if op["op_name"] == "DEPTHWISE_CONV_2D" else weight[1:])
+    elif op["op_name"] == "BATCH_MATMUL":
+        first, result = (tensors[name].shape or (1, 1) for name in (inputs[0], outputs[0]))
+        madds = out * (first[-1] if first[-2] == result[-2] else first[-2])
+    native = graph_native.kind_of(op["op_name"])
+    if native and (config := configs.get(int(op["outputs"][0]))):
+        madds = graph_native.madds(native, config, tensors[inputs[0]].shape)
+    return Node(names.get(outputs[0], outputs[0]), native or op["op_name"], inputs, outputs, madds)

@@ -1,0 +1,46 @@
+"""Where the built native kernels are. Apart from `mfedge.ops`, so that a runtime need not import PyTorch to find them.
+
+The libraries lie in mfedge/kernels/lib/ once a C++ compiler was there when mfedge was installed.
+MFEDGE_NATIVE_LIB names another folder, for tests.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mfedge.errors import MissingRuntimeError
+
+ABI = 3  # MFEDGE_ABI_VERSION of mfedge_kernels.h
+NAMES = ("kernels", "onnxruntime", "openvino", "litert")
+FILES = ("libmfedge_{}.so", "libmfedge_{}.dylib", "mfedge_{}.dll")
+LIBRARY_OF_FORMAT = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "litert"}
+KERNELS = ("portable", "native")  # what --kernels takes
+
+
+def folder() -> Path:
+    """Where the libraries are looked for."""
+    return Path(os.environ.get("MFEDGE_NATIVE_LIB") or Path(__file__).resolve().parent / "lib")
+
+
+def find(name: str) -> Path | None:
+    """The library of one of NAMES, the C API or the operators of a runtime; None if it is not built."""
+    if name not in NAMES:
+        raise ValueError(f"native library {name}: expected one of {', '.join(NAMES)}")
+    files = [folder() / pattern.format(name) for pattern in FILES]
+    return next((file for file in files if file.is_file()), None)
+
+
+def path(name: str) -> Path:
+    """As `find`.
+
+    Raises:
+        MissingRuntimeError: it is not built.
+    """
+    found = find(name)
+    if found is None:
+        raise MissingRuntimeError(
+            f"native kernels: not built for {name} (none in {folder()}); "
+            "install a C++ compiler and reinstall, or use --kernels portable"
+        )
+    return found

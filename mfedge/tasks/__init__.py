@@ -1,0 +1,1 @@
+"""What a network is for: one module per task."""

@@ -1,0 +1,154 @@
+"""The native kernels' C++ tests, compiled and run: every instruction set of this CPU, sanitizers, 64-bit ARM."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mfedge import create_model, zoo
+from mfedge.deploy import deploy
+from mfedge.kernels.layout import Kind
+from tests.kernels.build import build, missing_tools
+
+pytestmark = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
+
+ISAS = {"x86_64": ("avx512", "avx2", "sse2"), "AMD64": ("avx512", "avx2", "sse2")}.get(platform.machine(), ("neon",))
+CROSS = "aarch64-linux-gnu"
+CROSS_TOOLS = {f"{CROSS}-g++": f"g++-{CROSS}", "qemu-aarch64": "qemu-user"}  # program → Debian package
+VARIANTS = [name for name in zoo.variants() if not name.startswith("mobilenet")]
+
+
+@pytest.fixture(scope="module")
+def plain() -> Path:
+    return build("plain")
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Path:
+    return build("addresses", "-DMFEDGE_SANITIZE=address,undefined")
+
+
+@pytest.fixture(scope="module")
+def races() -> Path:
+    return build("races", "-DMFEDGE_SANITIZE=thread")
+
+
+@pytest.fixture(scope="module")
+def aarch64() -> list[str]:
+    """The command that runs the tests compiled for 64-bit ARM."""
+    missing = [package for program, package in CROSS_TOOLS.items() if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"64-bit ARM: not installed here: apt install {' '.join(missing)}")
+    program = build(
+        "aarch64",
+        "-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_CXX_COMPILER={CROSS}-g++",
+    )  # fmt: skip
+    return ["qemu-aarch64", "-L", f"/usr/{CROSS}", str(program)]
+
+
+def run(*command: str | Path, isa: str | None = None, given: str | None = None) -> str:
+    """The output of a test program that must succeed."""
+    environment = {**os.environ, **({"MFEDGE_ISA": isa} if isa else {})}
+    done = subprocess.run(
+        [str(part) for part in command], env=environment, input=given, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def skip_unless_in_use(program: Path, isa: str) -> None:
+    if run(program, "isa", isa=isa).strip() != isa:
+        pytest.skip(f"this CPU has no {isa}")
+
+
+def seed() -> str:
+    """Another one every time; a failure prints the case."""
+    return str(random.SystemRandom().randrange(1 << 32))
+
+
+def cases_of(variant: str) -> Iterator[str]:
+    """Every operator of a network, as the C++ tests read it: its channels, at small and odd sizes."""
+    network = deploy(create_model(variant), kernels="native")
+    generator = random.Random(variant)
+    for part in network.modules():
+        kind = type(part).__name__.upper()
+        if kind not in Kind.__members__:
+            continue
+        height, width, batch = generator.randint(1, 15), generator.randint(1, 15), generator.randint(1, 2)
+        tokens, half = generator.choice((1, batch)), generator.randint(0, 1)
+        numbers = (Kind[kind].value, batch, tokens, height, width, half, generator.randrange(1 << 32), *part.config)
+        yield " ".join(map(str, numbers))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_random_sizes_agree_with_the_twin(plain: Path, isa: str) -> None:
+    skip_unless_in_use(plain, isa)
+    run(plain, "random", "1", "12", isa=isa)
+    run(plain, "random", seed(), "12", isa=isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_scores_of_every_height_in_every_order(plain: Path, isa: str) -> None:
+    """What Mobile→Former corrects, and when, depends on where the highest score is."""
+    skip_unless_in_use(plain, isa)
+    run(plain, "peaks", "1", isa=isa)
+    run(plain, "peaks", seed(), isa=isa)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_networks_blocks_agree_with_the_twin(plain: Path, variant: str) -> None:
+    cases = list(cases_of(variant))
+    assert len(cases) >= 9
+    for isa in ISAS:
+        if run(plain, "isa", isa=isa).strip() == isa:
+            assert f"{len(cases)} cases" in run(plain, "cases", isa=isa, given="\n".join(cases))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_threads_share_an_operator(plain: Path, isa: str) -> None:
+    skip_unless_in_use(plain, isa)
+    run(plain, "threads", seed(), isa=isa)
+
+
+def test_what_is_wrong_is_refused(plain: Path) -> None:
+    run(plain, "hostile", "1", "150")
+    run(plain, "hostile", seed(), "150")
+
+
+def test_an_unknown_instruction_set_is_ignored(plain: Path) -> None:
+    best = run(plain, "isa")
+    assert best.strip() in ISAS
+    assert run(plain, "isa", isa="mmx") == best == run(plain, "isa", isa="")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ISAS)
+def test_addresses_and_undefined_behaviour(addresses: Path, isa: str) -> None:
+    skip_unless_in_use(addresses, isa)
+    run(addresses, "random", seed(), "8", isa=isa)
+    run(addresses, "peaks", seed(), isa=isa)
+    run(addresses, "threads", seed(), isa=isa)
+    run(addresses, "hostile", seed(), "60", isa=isa)
+
+
+@pytest.mark.slow
+def test_threads_do_not_race(races: Path) -> None:
+    run(races, "threads", seed())
+
+
+@pytest.mark.slow
+def test_aarch64(aarch64: list[str]) -> None:
+    assert run(*aarch64, "isa").strip() == "neon"
+    run(*aarch64, "random", seed(), "8")
+    run(*aarch64, "peaks", seed())
+    run(*aarch64, "threads", seed())
+    run(*aarch64, "hostile", seed(), "40")
+    for variant in ("26m", "508m"):
+        run(*aarch64, "cases", given="\n".join(cases_of(variant)))
