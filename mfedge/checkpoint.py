@@ -1,12 +1,10 @@
 """Weights on disk → a network: safely, completely, or not at all.
 
-The public Mobile-Former release names its entries otherwise than `mfedge.nn` does. One table,
-`PUBLIC_NAMES`, says how; everything else is spelled the same in both.
+A family's public release may name its entries otherwise than `mfedge.nn` does: the family's row knows how.
 """
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import warnings
 from pathlib import Path
@@ -17,73 +15,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mfedge.errors import CheckpointError
-from mfedge.nn import MobileFormer
-from mfedge.spec import Lite, MFDown
+from mfedge.families.spec import Spec
+from mfedge.families.table import family_of
 
 WRAPPERS = ("state_dict_ema", "state_dict", "model")  # averaged weights first: they are the ones evaluated
 SHOWN = 10  # entries listed before "and N more"
-
-# Prefix in the public release → prefix here, for the whole network and within a block of each kind.
-# In the release `local_global` is Mobile→Former, `global_block` Former, `global_local` Mobile←Former.
-_BRIDGE = {
-    "local_global.q": "mobile_to_former.query",
-    "local_global.alpha.0": "mobile_to_former.gate.0",
-    "local_global.proj": "mobile_to_former.project",
-    "local_global.layer_norm": "mobile_to_former.norm",
-    "global_block.q": "former.query",
-    "global_block.channel_mlp": "former.project",
-    "global_block.layer_norm": "former.norm",
-    "global_block.ffn.0": "former.ffn.expand",
-    "global_block.ffn.2": "former.ffn.project",
-    "global_block.ffn_norm": "former.ffn.norm",
-    "global_local.k": "former_to_mobile.key",
-    "global_local.proj": "former_to_mobile.value",
-}
-PUBLIC_NAMES: dict[str, dict[str, str]] = {
-    "network": {
-        "stem.0": "stem.0.conv",
-        "stem.1": "stem.0.norm",
-        "local_global.q": "mobile_to_former.query",
-        "local_global.alpha.0": "mobile_to_former.gate.0",
-        "local_global.proj": "mobile_to_former.project",
-        "local_global.layer_norm": "mobile_to_former.norm",
-        "classifier.conv.1": "classifier.conv.conv",
-        "classifier.conv.2": "classifier.conv.norm",
-        "classifier.fc.0": "classifier.hidden",
-        "classifier.fc.1": "classifier.norm",
-        "classifier.classifier.1": "classifier.classify",
-    },
-    "bneck-lite": {
-        "conv.0": "mobile.depthwise.conv",
-        "conv.1": "mobile.depthwise.norm",
-        "conv.4": "mobile.project.conv",
-        "conv.5": "mobile.project.norm",
-    },
-    "mobile-former": {
-        **_BRIDGE,
-        "conv1.0": "mobile.expand.conv",
-        "conv1.1": "mobile.expand.norm",
-        "hyper1.hyper": "mobile.act1.hyper",
-        "conv2.0": "mobile.depthwise.conv",
-        "conv2.1": "mobile.depthwise.norm",
-        "hyper2.hyper": "mobile.act2.hyper",
-        "conv3.0": "mobile.project.conv",
-        "conv3.1": "mobile.project.norm",
-    },
-    "mobile-former-down": {
-        **_BRIDGE,
-        "conv1.0": "mobile.depthwise1.conv",
-        "conv1.1": "mobile.depthwise1.norm",
-        "hyper1.hyper": "mobile.act1.hyper",
-        "conv2.0": "mobile.project1.conv",
-        "conv2.1": "mobile.project1.norm",
-        "conv3.0": "mobile.depthwise2.conv",
-        "conv3.1": "mobile.depthwise2.norm",
-        "hyper3.hyper": "mobile.act2.hyper",
-        "conv4.0": "mobile.project2.conv",
-        "conv4.1": "mobile.project2.norm",
-    },
-}
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
@@ -94,8 +30,11 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     """
     path = Path(path)
     state = read_state_dict(path)
-    if isinstance(network, MobileFormer):
-        state = from_public_names(state, network)
+    spec = network.spec
+    assert isinstance(spec, Spec)
+    rename = family_of(spec).from_public_names
+    if rename is not None:
+        state = rename(spec, state)
     _check_fit(network, state, path)
     network.load_state_dict(state)
 
@@ -121,36 +60,6 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     return _tensors(content, path)
-
-
-def from_public_names(state: dict[str, Tensor], network: MobileFormer) -> dict[str, Tensor]:
-    """Rename the public release's entries to ours; a state dict with our names passes unchanged."""
-    if "tokens.weight" not in state and not any(key.startswith(("features.", "local_global.")) for key in state):
-        return state
-    prefixes = dict(PUBLIC_NAMES["network"])
-    for i, block in enumerate(network.spec.blocks):
-        kind = "bneck-lite" if isinstance(block, Lite) else "mobile-former"
-        kind = "mobile-former-down" if isinstance(block, MFDown) else kind
-        prefixes |= {f"features.{i}.{public}": f"blocks.{i}.{ours}" for public, ours in PUBLIC_NAMES[kind].items()}
-    renamed = {}
-    for key, tensor in state.items():
-        if key == "tokens.weight":  # an embedding table (M, D); here with the batch axis it is broadcast along
-            renamed["tokens"] = tensor.unsqueeze(0)
-            continue
-        parts = key.split(".")
-        for length in range(len(parts), 0, -1):
-            prefix = ".".join(parts[:length])
-            if prefix in prefixes:
-                key = ".".join([prefixes[prefix], *parts[length:]])
-                break
-        renamed[key] = tensor
-    return renamed
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_torch_file(head: bytes) -> bool:
@@ -206,7 +115,7 @@ def _tensors(content: object, path: Path) -> dict[str, Tensor]:
 
 def _check_fit(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     expected = network.state_dict()
-    classes = [key for key in expected if key.startswith("classifier")][-1]  # the last Linear's bias
+    classes = next((key for key in reversed(expected) if key.startswith("classifier")), "")  # the last Linear's bias
     if classes in state and state[classes].shape != expected[classes].shape and state[classes].dim() == 1:
         raise CheckpointError(
             f"{path}: a classifier of {state[classes].shape[0]} classes, the network has {expected[classes].shape[0]}; "

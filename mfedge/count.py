@@ -1,54 +1,13 @@
-"""Parameters and multiply-adds of a network, block by block, beside the paper's figures.
-
-**Strict** multiply-adds are those of convolutions, Linear layers and attention matmuls, nothing else,
-as PyTorch's own `FlopCounterMode` counts them (the fused operators register their formulas with it).
-
-**Paper-like** is a *fitted* convention: the paper does not say how it counts, and this one was found by a
-search against its printed numbers. It adds what element-wise steps cost (`PAPER_LIKE`), and leaves out
-Mobile→Former's gates and the last Mobile→Former, which stands before the classifier.
-
-A network is run on the meta device: shapes only, no data, any size at once.
-"""
+"""Parameters and multiply-adds of a network, part by part, beside the paper's figures. Needs no PyTorch."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
-
-import torch
 from msgspec import Struct
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mfedge.errors import UsageError
-from mfedge.nn import MobileFormer, bridge, former
-from mfedge.nn.bridge import FormerToMobile, MobileToFormer
-from mfedge.nn.dynamic_relu import DynamicReLU
-from mfedge.nn.former import Former
-from mfedge.spec import MobileFormerSpec, Paper, Spec
-from mfedge.zoo import build
-
-LAST_BRIDGE = "mobile_to_former"
-
-# Multiply-adds an output element, fitted. A hard-swish counts as the ReLU6 in it; the ReLU inside a dynamic
-# ReLU's hyper-function and the hard-sigmoids of it and of the gate count nothing.
-PAPER_LIKE: dict[type[nn.Module], float] = {nn.BatchNorm2d: 1.0, nn.ReLU6: 0.5, nn.Hardswish: 0.5, DynamicReLU: 1.5}
-PAPER_LIKE_SOFTMAX = 1.0  # an element of an attention map
-
-
-class BlockCount(Struct, frozen=True):
-    """One row: a block, or another part at the network's top level. Shapes are one image's, (C, H, W) or (C,)."""
-
-    name: str
-    kind: str
-    input: tuple[int, ...]
-    output: tuple[int, ...]
-    params: int
-    madds: int
-    madds_paper_like: float | None  # None where the convention was not fitted: MobileNetV3
+from mfedge.families.costs import PartCount
+from mfedge.families.spec import Paper, Spec
+from mfedge.families.table import family_of
 
 
 class Count(Struct, frozen=True):
@@ -62,129 +21,43 @@ class Count(Struct, frozen=True):
     madds: int
     madds_paper_like: float | None
     paper: Paper
-    blocks: tuple[BlockCount, ...]
+    blocks: tuple[PartCount, ...]
 
 
 def count(spec: Spec, height: int = 224, width: int = 224, num_classes: int = 1000) -> Count:
-    """Count a network's parameters and the multiply-adds of one image.
+    """Count a network's parameters and the multiply-adds of one image (`mfedge.families.costs` says how).
 
     Args:
-        spec: of either family.
+        spec: of any family.
         height: of the image, pixels.
         width: as `height`.
         num_classes: outputs of the classifier.
 
     Raises:
-        UsageError: a position-mixing network (Table 7) at a size that is not its own.
+        UsageError: the network takes one size only (Table 7), and this is another.
     """
-    mixing = isinstance(spec, MobileFormerSpec) and spec.mixing == "position-mlp" and not spec.mobile_only
-    if isinstance(spec, MobileFormerSpec) and mixing and (height, width) != (spec.image_size, spec.image_size):
-        raise UsageError(
-            f'size: a network with mixing = "position-mlp" takes {spec.image_size}x{spec.image_size} only '
-            f"(its image_size), found {height}x{width}"
-        )
-    with torch.device("meta"):
-        network = build(spec, num_classes)
-        images = torch.empty(1, 3, height, width)
-    parts = dict(_parts(network))
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _shapes(parts) as shapes, _extras(network, parts) as extras, counter:
-        network(images)
-
-    flops = counter.get_flop_counts()
-    fitted = isinstance(network, MobileFormer)
-    blocks = []
-    if isinstance(network, MobileFormer) and network.tokens is not None:
-        shape = tuple(network.tokens.shape[1:])
-        blocks.append(BlockCount("tokens", "learned tokens", shape, shape, network.tokens.numel(), 0, 0.0))
-    for name, part in parts.items():
-        madds = _madds(flops[f"{type(network).__name__}.{name}"])
-        paper_like = 0.0 if name == LAST_BRIDGE else madds + extras[name]
-        params = sum(parameter.numel() for parameter in part.parameters())
-        blocks.append(BlockCount(name, _kind(spec, name), *shapes[name], params, madds, paper_like if fitted else None))
+    check_size(spec, (height, width))
+    rows = tuple(family_of(spec).parts(spec, height, width, num_classes))
+    fitted = all(row.madds_paper_like is not None for row in rows)
     return Count(
         name=spec.name,
         height=height,
         width=width,
         num_classes=num_classes,
-        params=sum(parameter.numel() for parameter in network.parameters()),
-        madds=_madds(flops["Global"]),
-        madds_paper_like=sum(block.madds_paper_like or 0.0 for block in blocks) if fitted else None,
-        paper=spec.paper,
-        blocks=tuple(blocks),
+        params=sum(row.params for row in rows),
+        madds=sum(row.madds for row in rows),
+        madds_paper_like=sum(row.madds_paper_like or 0.0 for row in rows) if fitted else None,
+        paper=getattr(spec, "paper", Paper()),
+        blocks=rows,
     )
 
 
-def _madds(flops: dict[Any, int]) -> int:
-    """A flop counter counts a multiply-add as two."""
-    return sum(flops.values()) // 2
-
-
-def _parts(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The rows of a table, in the order they are computed."""
-    for name, child in network.named_children():
-        if name in ("blocks", "features"):
-            for i, block in child.named_children():
-                yield f"{name}.{i}", block
-        else:
-            yield name, child
-
-
-def _kind(spec: Spec, name: str) -> str:
-    """What a row is, in the spec's words."""
-    if isinstance(spec, MobileFormerSpec) and name.startswith("blocks."):
-        return str(spec.blocks[int(name.partition(".")[2])].__struct_config__.tag)
-    if name.startswith("features."):
-        i = int(name.partition(".")[2])
-        return {0: "stem", len(spec.blocks) + 1: "convolution"}.get(i, "inverted-residual")
-    return {LAST_BRIDGE: "last bridge"}.get(name, name)
-
-
-@contextmanager
-def _shapes(parts: dict[str, nn.Module]) -> Iterator[dict[str, tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """While a network runs: every part's input and output shape, without the batch."""
-    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-    with ExitStack() as hooks:
-        for name, part in parts.items():
-
-            def note(module: nn.Module, inputs: tuple[Any, ...], output: Any, name: str = name) -> None:
-                first = output[0] if isinstance(output, tuple) else output
-                shapes[name] = tuple(inputs[0].shape[1:]), tuple(first.shape[1:])
-
-            hooks.callback(part.register_forward_hook(note).remove)
-        yield shapes
-
-
-@contextmanager
-def _extras(network: nn.Module, parts: dict[str, nn.Module]) -> Iterator[dict[str, float]]:
-    """While a network runs: what the paper-like convention adds to each part's strict count, or takes off it."""
-    extras: dict[str, float] = defaultdict(float)
-    with ExitStack() as hooks:
-        for name, part in parts.items():
-            for module in part.modules():
-
-                def note(module: nn.Module, inputs: tuple[Any, ...], output: Any, name: str = name) -> None:
-                    extras[name] += _extra(module, inputs, output)
-
-                hooks.callback(module.register_forward_hook(note).remove)
-        yield extras
-
-
-def _extra(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> float:
-    for kind, factor in PAPER_LIKE.items():
-        if isinstance(module, kind):
-            return factor * int(output.numel())
-    if isinstance(module, MobileToFormer):
-        gate = module.gate[0]
-        assert isinstance(gate, nn.Linear)
-        return PAPER_LIKE_SOFTMAX * _bridge_map(*inputs) - int(inputs[1].shape[1]) * gate.weight.numel()
-    if isinstance(module, FormerToMobile):
-        return PAPER_LIKE_SOFTMAX * _bridge_map(*inputs)
-    if isinstance(module, Former):
-        return PAPER_LIKE_SOFTMAX * former.HEADS * int(inputs[0].shape[1]) ** 2
-    return 0.0
-
-
-def _bridge_map(features: Tensor, tokens: Tensor) -> int:
-    """Elements of a bridge's attention map, N·M·H·W, for (B, C, H, W) and (B, M, D)."""
-    return bridge.HEADS * tokens.shape[1] * math.prod(features.shape[2:])
+def check_size(spec: Spec, size: tuple[int, int] | None) -> None:
+    """Raise UsageError if the network takes one (height, width) only and `size` is another; None is a dynamic one."""
+    fixed = spec.fixed_size
+    if fixed is not None and size != fixed:
+        found = "dynamic" if size is None else "{}x{}".format(*size)
+        raise UsageError(
+            f"size: this network takes {fixed[0]}x{fixed[1]} only (a position-mixing MLP has a weight per pixel), "
+            f"found {found}; pass that size, or --set image_size=N"
+        )

@@ -1,6 +1,6 @@
 """PyTorch, eager: the reference every artifact is compared with. Its model file is the variant's TOML.
 
-A file named NAME.native.toml is the same spec, run as one native operator a block; the bench writes such files.
+A file named NAME.native.toml is the same spec, run as one native operator per block; the bench writes such files.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mfedge.runtimes.base import Array, Metadata
+from mfedge.arrays import Array
+from mfedge.runtimes.base import Metadata
 
 NAME = "torch"
-SUFFIX = ".toml"
 NATIVE_SUFFIX = ".native.toml"
 
 
@@ -42,22 +42,46 @@ def _native(network: nn.Module, threads: int) -> TorchSession:
     library.load()
     if not library.enabled():
         raise MissingRuntimeError("native kernels: switched off by MFEDGE_NATIVE=0; unset it to run them in PyTorch")
-    return TorchSession(network, threads, f"native kernels, {library.isa()}")
+    return TorchSession(network, threads, library.isa())
+
+
+def outputs_of(network: nn.Module) -> tuple[str, ...]:
+    """The names of a network's outputs, in order: those of its family's task."""
+    from mfedge.families.spec import Spec
+    from mfedge.families.table import family_of
+    from mfedge.tasks.table import TASKS
+
+    spec = network.spec
+    assert isinstance(spec, Spec)
+    return tuple(TASKS[family_of(spec).task].outputs)
 
 
 class TorchSession:
     """Runs any network of `mfedge.nn`, or a deployed one. Sets PyTorch's thread count for the whole process."""
 
-    def __init__(self, network: nn.Module, threads: int = 1, kernels: str = "") -> None:
+    def __init__(self, network: nn.Module, threads: int = 1, isa: str | None = None) -> None:
         torch.set_num_threads(threads)
         self.network = network.eval()
-        shape = (None, 3, None, None)
-        execution = ", ".join(filter(None, ("CPU, eager, float32", kernels)))
-        self.metadata = Metadata(NAME, version(), shape, "NCHW", threads, execution)
+        self.outputs = outputs_of(network)
+        self.metadata = Metadata(
+            runtime=NAME,
+            version=version(),
+            input_shape=(None, 3, None, None),
+            layout="NCHW",
+            outputs=self.outputs,
+            threads=threads,
+            provider="CPU, eager",
+            compute="float32",
+            stored="float32",
+            kernels="portable" if isa is None else "native",
+            isa=isa,
+        )
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Array) -> dict[str, Array]:
         with torch.inference_mode():
-            return np.asarray(self.network(self.prepare(images)).numpy())
+            found = self.network(self.prepare(images))
+        values = found.values() if isinstance(found, dict) else (found,)
+        return {name: np.asarray(value.numpy()) for name, value in zip(self.outputs, values, strict=True)}
 
     def prepare(self, images: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(images))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Literal, overload
 
 from msgspec import Struct
 
 from mfedge.errors import UsageError
 
-SMALLEST, LARGEST = 32, 4096  # pixels a side: the networks' total stride; what one image of a small device may be
+SMALLEST, LARGEST = 32, 4096  # pixels per side: the networks' total stride; what one image of a small device may be
 STEP = 80  # of a range that names none: 224..1024 in eleven sizes
 MOST = 128  # sizes in one run
 
@@ -33,15 +34,27 @@ class Size(Struct, frozen=True, order=True):
         return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
 
 
-def parse_size(text: str) -> Size:
+@overload
+def parse_size(text: str, dynamic: Literal[False] = False) -> Size: ...
+@overload
+def parse_size(text: str, dynamic: bool) -> Size | None: ...
+def parse_size(text: str, dynamic: bool = False) -> Size | None:
     """The one size of --size: N, a square, or HEIGHTxWIDTH.
+
+    Args:
+        text: as typed.
+        dynamic: whether "dynamic", which leaves height and width open, is allowed too; it gives None.
 
     Raises:
         UsageError: not of this form, or a side below 32 or above 4096.
     """
-    if not re.fullmatch(r"\d{1,6}(x\d{1,6})?", text, re.ASCII):
-        raise UsageError(f"--size {text}: expected one size, 512 or HEIGHTxWIDTH, found {text!r}")
-    (size,) = _item(text, f"--size {text}")
+    if dynamic and text == "dynamic":
+        return None
+    typed = f"--size {text}"
+    if not re.fullmatch(r"\d+(x\d+)?", text, re.ASCII):
+        forms = '512, HEIGHTxWIDTH or "dynamic"' if dynamic else "512 or HEIGHTxWIDTH"
+        raise UsageError(f"{typed}: expected one size, {forms}, found {text!r}")
+    (size,) = _item(text, typed)
     return size
 
 
@@ -63,7 +76,7 @@ def parse_sizes(text: str) -> list[Size]:
 
 
 def _item(item: str, typed: str) -> list[Size]:
-    if match := re.fullmatch(r"(\d{1,6})\.\.(\d{1,6})(?:\+(\d{1,6}))?", item, re.ASCII):
+    if match := re.fullmatch(r"(\d+)\.\.(\d+)(?:\+(\d{1,6}))?", item, re.ASCII):
         first, last = _side(match[1], typed), _side(match[2], typed)
         step = STEP if match[3] is None else int(match[3])
         if step < 1:
@@ -71,16 +84,15 @@ def _item(item: str, typed: str) -> list[Size]:
         if first > last:
             raise UsageError(f"{typed}: expected the smaller end first, found {first}..{last}")
         return [Size(side, side) for side in [*range(first, last, step), last]]
-    if match := re.fullmatch(r"(\d{1,6})x(\d{1,6})", item, re.ASCII):
+    if match := re.fullmatch(r"(\d+)x(\d+)", item, re.ASCII):
         return [Size(_side(match[1], typed), _side(match[2], typed))]
-    if re.fullmatch(r"\d{1,6}", item, re.ASCII):
+    if re.fullmatch(r"\d+", item, re.ASCII):
         side = _side(item, typed)
         return [Size(side, side)]
     raise UsageError(f"{typed}: expected 224..1024, 224..1024+32, 224,512 or HEIGHTxWIDTH, found {item!r}")
 
 
 def _side(digits: str, typed: str) -> int:
-    side = int(digits)
-    if not SMALLEST <= side <= LARGEST:
-        raise UsageError(f"{typed}: expected {SMALLEST} to {LARGEST} pixels a side, found {side}")
-    return side
+    if len(digits) > 6 or not SMALLEST <= int(digits) <= LARGEST:
+        raise UsageError(f"{typed}: expected {SMALLEST} to {LARGEST} pixels per side, found {digits[:12]}")
+    return int(digits)

@@ -6,32 +6,33 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import msgspec
+from msgspec import Struct
 
+from mfedge import resources
 from mfedge.errors import UsageError
-from mfedge.resources import folder
-from mfedge.spec import MobileFormerSpec, Spec
+from mfedge.families.spec import Spec
+from mfedge.families.table import FAMILIES, family_named, family_of, imported
 
 if TYPE_CHECKING:
     from torch import nn
 
 SEED = 0  # of the random weights a network has until a checkpoint is loaded
-# MobileNetV3's hard-swishes and squeeze-excites damp the signal: without a gain the logits of two images differ
-# by 3e-4 of their magnitude, and a parity bound of 1e-4 would prove nothing. With it they differ by 3 to 20 %.
-MOBILENET_GAIN = 1.35
-MAX_SPEC_BYTES = 1 << 20
 
 
 def variants() -> list[str]:
-    """Every variant that ships, Mobile-Former first, smallest first."""
+    """Every variant that ships, in the families' order, smallest first."""
+    families = list(FAMILIES)
 
-    def order(name: str) -> tuple[bool, int, str]:
+    def order(name: str) -> tuple[int, int, str]:
+        family = next((i for i, family in enumerate(families) if name.startswith(family)), len(families))
         size = re.search(r"(\d+)m$", name)
-        return not name.startswith("mobile-former"), int(size[1]) if size else 0, name
+        return family, int(size[1]) if size else 0, name
 
-    return sorted((path.stem for path in folder("models").glob("*.toml")), key=order)
+    return sorted(resources.names("models"), key=order)
 
 
 def load_spec(variant: str, overrides: Sequence[str] = ()) -> Spec:
@@ -44,19 +45,25 @@ def load_spec(variant: str, overrides: Sequence[str] = ()) -> Spec:
     Raises:
         UsageError: unknown variant; or a field, what was found and what is allowed.
     """
-    path = _find(variant)
+    path = find(variant)
     data = _read_with_base(path, [])
     for override in overrides:
         _override(data, override)
     data.setdefault("name", path.stem)
     try:
-        spec: Spec = msgspec.convert(data, Spec)
+        family = family_named(data.get("family"))
+        spec: Spec = msgspec.convert(data, family.spec)
         spec.check()
     except msgspec.ValidationError as error:
-        raise UsageError(f"variant {variant}: {' '.join(_explain(error, data).split())}") from None
-    except ValueError as error:
+        raise UsageError(f"variant {variant}: {' '.join(_explain(error, data, family.spec).split())}") from None
+    except (ValueError, UsageError) as error:
         raise UsageError(f"variant {variant}: {error}") from None
     return spec
+
+
+def is_shipped(spec: Spec) -> bool:
+    """Whether a spec is, field by field, one that ships under its name."""
+    return spec.name in resources.names("models") and load_spec(spec.name) == spec
 
 
 def build(spec: Spec, num_classes: int = 1000, seed: int = SEED) -> nn.Module:
@@ -65,14 +72,13 @@ def build(spec: Spec, num_classes: int = 1000, seed: int = SEED) -> nn.Module:
     PyTorch's global random state is left as it was.
     """
     import torch
-
-    from mfedge.nn import MobileFormer, MobileNetV3
+    from torch import nn
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(spec, MobileFormerSpec):
-            return MobileFormer(spec, num_classes).eval()
-        return MobileNetV3(spec, num_classes).eval()
+        network = imported(family_of(spec).network)(spec, num_classes)
+    assert isinstance(network, nn.Module)
+    return network.eval()
 
 
 def random_weights(network: nn.Module, seed: int = SEED) -> nn.Module:
@@ -85,14 +91,15 @@ def random_weights(network: nn.Module, seed: int = SEED) -> nn.Module:
     import torch
     from torch import Tensor, nn
 
-    from mfedge.nn import MobileNetV3
-
+    spec = network.spec
+    assert isinstance(spec, Spec)
+    conv_gain = family_of(spec).conv_gain
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 fan_in = module.weight[0].numel()
-                gain = MOBILENET_GAIN if isinstance(network, MobileNetV3) and isinstance(module, nn.Conv2d) else 1.0
+                gain = conv_gain if isinstance(module, nn.Conv2d) else 1.0
                 module.weight.normal_(0, gain * fan_in**-0.5, generator=generator)
             elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 assert module.running_mean is not None
@@ -106,14 +113,19 @@ def random_weights(network: nn.Module, seed: int = SEED) -> nn.Module:
     return network
 
 
-def _find(variant: str) -> Path:
-    if "/" in variant or variant.endswith(".toml"):
+def find(variant: str) -> Path:
+    """The TOML file of a variant.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if resources.is_file_name(variant):
         path = Path(variant)
         if not path.is_file():
             raise UsageError(f"variant {variant}: no such file; a variant is a name or a TOML file's path")
         return path
-    for name in (variant, f"mobile-former-{variant}"):
-        path = folder("models") / f"{name}.toml"
+    for name in (variant, *(f"{family}-{variant}" for family in FAMILIES)):
+        path = resources.folder("models") / f"{name}.toml"
         if path.is_file():
             return path
     raise UsageError(f"variant {variant}: unknown; expected one of {', '.join(variants())}, or ./FILE.toml")
@@ -123,20 +135,13 @@ def _read_with_base(path: Path, seen: list[Path]) -> dict[str, Any]:
     """The file's fields over those of the variant its `base` names."""
     if path.resolve() in seen:
         raise UsageError(f"{path}: base: the file is its own base, by way of {len(seen)} files")
-    try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise UsageError(f"{path}: expected a spec of at most {MAX_SPEC_BYTES} bytes, found {path.stat().st_size}")
-        data = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    data = resources.read_toml(path)
     base = data.pop("base", None)
     if base is None:
         return data
     if not isinstance(base, str):
         raise UsageError(f"{path}: base: expected a variant's name or path, found {base!r}")
-    return {**_read_with_base(_find(base), [*seen, path.resolve()]), **data}
+    return {**_read_with_base(find(base), [*seen, path.resolve()]), **data}
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -157,13 +162,14 @@ def _override(data: dict[str, Any], override: str) -> None:
     data[last] = value
 
 
-def _explain(error: msgspec.ValidationError, data: Any) -> str:
+def _explain(error: msgspec.ValidationError, data: Any, spec: type[Spec]) -> str:
     """ "tokens: expected `int` >= 1, found 0" from msgspec's message and the data it is about."""
     message, _, where = str(error).partition(" - at ")
     path = where.strip("`").removeprefix("$").removeprefix(".")
     unknown = re.search(r"unknown field `(\w+)`", message)
     if unknown:
-        return f"{path + '.' if path else ''}{unknown[1]}: no such field; {_allowed_fields(path, data)}"
+        fields = ", ".join(_fields(spec, path, data))
+        return f"{path + '.' if path else ''}{unknown[1]}: no such field; expected one of {fields}"
     message = message[0].lower() + message[1:]
     if path and "missing required field" not in message:
         for step in re.findall(r"\w+", path):
@@ -173,21 +179,28 @@ def _explain(error: msgspec.ValidationError, data: Any) -> str:
     return f"{path}: {message}" if path else message
 
 
-def _allowed_fields(path: str, data: dict[str, Any]) -> str:
-    """The fields a table may have, for the message about one it may not."""
-    from mfedge import spec
+def _fields(spec: type[Struct], path: str, data: Any) -> list[str]:
+    """The fields that the table at "blocks[3]" may have, for the message about one that it may not."""
+    kinds: list[type[Struct]] = [spec]
+    for step in re.findall(r"\w+", path):
+        data = data[int(step)] if isinstance(data, list) else data.get(step)
+        if not step.isdigit():
+            kinds = [
+                kind
+                for struct in kinds
+                for field in msgspec.structs.fields(struct)
+                if field.name == step
+                for kind in _structs(field.type)
+            ]
+        if isinstance(data, dict) and len(kinds) > 1:  # a union is told apart by its tag
+            kinds = [kind for kind in kinds if kind.__struct_config__.tag == data.get(kind.__struct_config__.tag_field)]
+    return [name for kind in kinds for name in kind.__struct_fields__]
 
-    if path.startswith("blocks"):
-        if data.get("family") == "mobilenet-v3":
-            kinds: tuple[type[msgspec.Struct], ...] = (spec.Bneck,)
-        else:
-            index = int(re.findall(r"\d+", path)[0])
-            kind = data["blocks"][index].get("kind")
-            kinds = tuple(k for k in (spec.Lite, spec.MF, spec.MFDown) if k.__struct_config__.tag == kind)
-    elif path in ("head", "paper"):
-        kinds = (spec.Head if path == "head" else spec.Paper,)
-    elif data.get("family") == "mobilenet-v3":
-        kinds = (spec.MobileNetV3Spec,)
-    else:
-        kinds = (spec.MobileFormerSpec,)
-    return "expected one of " + ", ".join(field for kind in kinds for field in kind.__struct_fields__)
+
+def _structs(annotation: Any) -> list[type[Struct]]:
+    """The structs inside a field's type."""
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType, tuple) or hasattr(annotation, "__metadata__"):
+        return [struct for argument in get_args(annotation) for struct in _structs(argument)]
+    return []

@@ -12,7 +12,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell sta
 import pytest
 import torch
 
-from mfedge.spec import Spec
+from mfedge.families.spec import Spec
 from mfedge.zoo import build, load_spec, random_weights
 
 torch.set_num_threads(1)

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mfedge.errors import UsageError
-from mfedge.spec import MobileFormerSpec, Spec, to_dict
+from mfedge.families.mobile_former.spec import MobileFormerSpec
+from mfedge.families.spec import Spec, to_dict
 from mfedge.zoo import build, load_spec, variants
 
 

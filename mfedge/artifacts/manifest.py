@@ -1,20 +1,30 @@
-"""manifest.json: everything an app, or a later `mfedge verify`, has to know about an artifact."""
+"""manifest.json: everything an app, or a later `mfedge verify`, has to know about an artifact.
+
+Schema 2. Manifests of schema 1, which have one output, the logits, are read as if they had been written so
+(`manifest_1`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
+from mfedge import files
+from mfedge.artifacts import manifest_1
+from mfedge.artifacts.folder import MANIFEST
 from mfedge.data.images import Preprocessing
 from mfedge.errors import ArtifactError
-from mfedge.kernels.find import ABI
+from mfedge.formats.table import FORMATS
+from mfedge.kernels.find import ABI, KERNELS
+from mfedge.precisions import PRECISIONS
+from mfedge.tasks.table import TASKS
 
-FILE = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
+STORED = files.Stored("a manifest", "", SCHEMA, 16 << 20, ArtifactError)
 
 
 class TensorInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,7 +32,7 @@ class TensorInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     shape: tuple[int | None, ...]
-    layout: str  # "NCHW", "NHWC"; "NC" of the logits
+    layout: str  # a letter per dimension: "NCHW", "NHWC", "NC"
     dtype: str = "float32"
 
 
@@ -34,18 +44,34 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str | None  # of the checkpoint file
 
 
+class OutputParity(Struct, frozen=True, forbid_unknown_fields=True):
+    """How far one output of the file is from the reference's."""
+
+    largest: float  # largest magnitude of the reference
+    max_absolute: float  # largest difference
+    max_relative: float  # largest difference / `largest`: what the bound is about
+    cosine: float
+
+
 class ParityCase(Struct, frozen=True, forbid_unknown_fields=True):
     """One input through the file and through the reference network."""
 
     input: str  # "random-0", "photograph"
     height: int
     width: int
-    input_sha256: str  # of the float32 NCHW bytes: a replay knows that it regenerated the same input
-    largest: float  # largest magnitude of the reference's logits
-    max_absolute: float  # largest difference
-    max_relative: float  # largest difference / `largest`: what the bound is about
-    cosine: float
-    top1_agrees: bool
+    input_sha256: str  # of the float32 NCHW bytes: a replay knows that it has the same input
+    outputs: dict[str, OutputParity]
+    agrees: bool  # in the task's sense: for a classifier, the most probable class is the same
+
+    @property
+    def max_relative(self) -> float:
+        """Of the output that is furthest off."""
+        return max(output.max_relative for output in self.outputs.values())
+
+    @property
+    def key(self) -> str:
+        """The case's name among the proof's tensors."""
+        return f"{self.input}_{self.height}x{self.width}"
 
 
 class Parity(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +82,11 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
     bound: float
     cases: tuple[ParityCase, ...]
 
+    @property
+    def max_relative(self) -> float:
+        """Of the case that is furthest off."""
+        return max(case.max_relative for case in self.cases)
+
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole manifest. No clock, no user, no path: the same export writes the same bytes."""
@@ -64,12 +95,15 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     variant: str
     spec: dict[str, Any]
+    task: str  # of mfedge.tasks.table: what the outputs mean
     num_classes: int
-    format: Literal["onnx", "openvino", "tflite"]
-    precision: Literal["fp32", "fp16"]
+    format: str  # of mfedge.formats.table
+    precision: str  # of mfedge.precisions
+    kernels: str  # "portable" or "native"
+    kernels_abi: int | None  # of native ones: MFEDGE_ABI_VERSION of the library that the file needs
     model: str  # file name
     input: TensorInfo
-    output: TensorInfo
+    outputs: tuple[TensorInfo, ...]
     preprocessing: Preprocessing
     labels: str | None  # file name; None where the classes are the user's own
     weights: Weights
@@ -77,9 +111,6 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     parity: Parity
     versions: dict[str, str]
     files: dict[str, str]  # name → SHA-256, of every file but the manifest
-    # Absent from manifests written before there were native kernels: those are portable.
-    kernels: Literal["portable", "native"] | UnsetType = UNSET
-    kernels_abi: int | UnsetType = UNSET  # of native ones: MFEDGE_ABI_VERSION of the library that the file needs
     sha256: str = ""  # of the manifest itself, with this field empty
 
 
@@ -87,23 +118,22 @@ def read(folder: Path) -> Manifest:
     """The manifest of an artifact folder.
 
     Raises:
-        ArtifactError: there is none, or it is not one that this version reads.
+        ArtifactError: there is none, it is damaged, or a newer mfedge has written it.
     """
-    path = folder / FILE
-    try:
-        data = path.read_bytes()
-    except OSError:
-        raise ArtifactError(f"{folder}: not an artifact: expected a folder with {FILE}") from None
-    try:
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise ArtifactError(f"{path}: damaged or not of schema {SCHEMA}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path}: damaged: {error}") from None
-    if encode(manifest) != data:
-        raise ArtifactError(f"{path}: changed since the export; export it again")
-    if manifest.schema != SCHEMA:
-        raise ArtifactError(f"{path}: expected schema {SCHEMA}, found {manifest.schema}; use the mfedge that wrote it")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder}: not an artifact: expected a folder with {MANIFEST}")
+    manifest = files.load(path, STORED, {1: lambda data: _of_1(path, data), 2: lambda data: _of_2(path, data)})
+    if not manifest.parity.cases or not all(case.outputs for case in manifest.parity.cases):
+        raise ArtifactError(f"{path}: expected at least one parity case, found none; export it again")
+    for field, found, known in (
+        ("task", manifest.task, TASKS),
+        ("format", manifest.format, FORMATS),
+        ("precision", manifest.precision, PRECISIONS),
+        ("kernels", manifest.kernels, KERNELS),
+    ):
+        if found not in known:
+            raise ArtifactError(f"{path}: {field}: expected one of {', '.join(known)}, found {found!r}")
     if manifest.kernels == "native" and manifest.kernels_abi != ABI:
         raise ArtifactError(
             f"{path}: its native operators are of ABI version {manifest.kernels_abi}, this mfedge has {ABI}; "
@@ -117,3 +147,40 @@ def encode(manifest: Manifest) -> bytes:
     unsigned = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))
     signed = msgspec.structs.replace(manifest, sha256=hashlib.sha256(unsigned).hexdigest())
     return msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
+
+
+def _of_2(path: Path, data: bytes) -> Manifest:
+    manifest = msgspec.json.decode(data, type=Manifest)
+    if encode(manifest) != data:
+        raise ArtifactError(f"{path}: changed since the export; export it again")
+    return manifest
+
+
+def _of_1(path: Path, data: bytes) -> Manifest:
+    old = manifest_1.decode(data)
+    if old is None:
+        raise ArtifactError(f"{path}: changed since the export; export it again")
+    cases = tuple(
+        ParityCase(
+            case.input,
+            case.height,
+            case.width,
+            case.input_sha256,
+            {old.output.name: OutputParity(case.largest, case.max_absolute, case.max_relative, case.cosine)},
+            case.top1_agrees,
+        )
+        for case in old.parity.cases
+    )
+    common = {name: getattr(old, name) for name in old.__struct_fields__ if name in Manifest.__struct_fields__}
+    made = {
+        **common,
+        "task": "classify",
+        "kernels": old.kernels or "portable",
+        "kernels_abi": old.kernels_abi or None,
+        "input": TensorInfo(*msgspec.structs.astuple(old.input)),
+        "outputs": (TensorInfo(*msgspec.structs.astuple(old.output)),),
+        "preprocessing": msgspec.convert(msgspec.to_builtins(old.preprocessing), Preprocessing),
+        "weights": Weights(*msgspec.structs.astuple(old.weights)),
+        "parity": Parity(old.parity.runtime, old.parity.runtime_version, old.parity.bound, cases),
+    }
+    return Manifest(**made)

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from mfedge import resources
 from mfedge.errors import UsageError
+from mfedge.formats.table import format_named
 from mfedge.kernels.find import KERNELS
-from mfedge.resources import folder
-
-PRECISIONS = ("fp32", "fp16")
+from mfedge.precisions import precision_named
+from mfedge.sizes import parse_size
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True):
     """What a target file holds."""
 
     description: str
-    formats: tuple[Literal["onnx", "openvino", "tflite"], ...]
+    formats: Annotated[tuple[str, ...], Meta(max_length=16)]
     size: str = "224"
-    precision: Literal["fp32", "fp16"] = "fp32"
-    kernels: Literal["portable", "native"] = "portable"
-
-
-def targets() -> list[str]:
-    """Every target that ships."""
-    return sorted(path.stem for path in folder("export").glob("*.toml"))
+    precision: str = "fp32"
+    kernels: str = "portable"
 
 
 def load_target(
@@ -38,30 +32,37 @@ def load_target(
     """A target with what the command line says in place of its own fields.
 
     Raises:
-        UsageError: no such target; a bad file, by field; an unknown precision; unknown kernels.
+        UsageError: no such target; a bad file, by field; an unknown format, precision or kernels.
     """
-    if kernels is not None and kernels not in KERNELS:
-        raise UsageError(f"--kernels {kernels}: expected one of {', '.join(KERNELS)}")
-    if precision is not None and precision not in PRECISIONS:
-        raise UsageError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
     base = Target(description="", formats=()) if name is None else _read(name)
-    return msgspec.structs.replace(
+    target = msgspec.structs.replace(
         base,
         formats=tuple(formats) or base.formats,
-        size=size or base.size,
-        precision=precision or base.precision,
-        kernels=kernels or base.kernels,
+        size=base.size if size is None else size,
+        precision=base.precision if precision is None else precision,
+        kernels=base.kernels if kernels is None else kernels,
     )
+    _check(target)
+    return target
 
 
 def _read(name: str) -> Target:
-    is_path = "/" in name or name.endswith(".toml")
-    path = Path(name) if is_path else folder("export") / f"{name}.toml"
-    if not path.is_file():
-        raise UsageError(f"--target {name}: unknown; expected one of {', '.join(targets())}, or ./FILE.toml")
+    path = resources.locate("export", name, f"--target {name}")
     try:
-        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Target)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--target {name}: not a TOML file: {error}") from None
+        target = msgspec.convert(resources.read_toml(path), Target)
+        _check(target)
     except msgspec.ValidationError as error:
         raise UsageError(f"--target {name}: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"--target {name}: {error}") from None
+    return target
+
+
+def _check(target: Target) -> None:
+    """Raise UsageError for a name or size that is none."""
+    for row in target.formats:
+        format_named(row)
+    precision_named(target.precision)
+    if target.kernels not in KERNELS:
+        raise UsageError(f"--kernels {target.kernels}: expected one of {', '.join(KERNELS)}")
+    parse_size(target.size, dynamic=True)

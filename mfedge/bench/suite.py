@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
+from mfedge import resources
 from mfedge.bench import quantities
-from mfedge.bench.measure.environment import affinity, default_cpu
 from mfedge.bench.results.schema import Protocol
 from mfedge.errors import UsageError
-from mfedge.resources import folder
+from mfedge.families.table import family_of_model
 from mfedge.sizes import Size, parse_sizes
 
 Rounds = Annotated[int, Meta(ge=1, le=10_000)]
@@ -24,11 +22,11 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
 
     title: str = "Latency over input size"
     models: Annotated[tuple[str, ...], Meta(min_length=1)] = ("mobile-former-214m", "mobilenet-v3-large")
-    reference: str | None = None  # default: the first MobileNet among several models
+    reference: str | None = None  # default: the only model of a reference family among several
     runtimes: tuple[str, ...] | None = None
     sizes: str = "224..1024"
     budget: str = "9m"
-    precision: str = "3%"
+    within: str = "3%"  # half-width to reach of every interval
     processes: Annotated[int, Meta(ge=1, le=100)] = 3
     min_rounds: Rounds = 4
     max_rounds: Rounds = 60
@@ -38,19 +36,17 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
         """The suite's protocol, everything else as by default.
 
         Args:
-            cpu: to pin to; None takes the last one allowed.
+            cpu: to pin to; None where nothing can be pinned.
 
         Raises:
-            UsageError: a quantity that is none, or a CPU this process may not use.
+            UsageError: a quantity that is none.
         """
-        if cpu is not None and cpu not in affinity():
-            raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
         if self.max_rounds < self.min_rounds:
             raise UsageError(f"max_rounds: expected at least min_rounds={self.min_rounds}, found {self.max_rounds}")
         return Protocol(
-            cpu=default_cpu() if cpu is None else cpu,
+            cpu=cpu,
             budget_seconds=quantities.duration(self.budget),
-            precision=quantities.share(self.precision),
+            within=quantities.share(self.within),
             processes=self.processes,
             min_rounds=self.min_rounds,
             max_rounds=self.max_rounds,
@@ -67,13 +63,10 @@ def read(name: str) -> Suite:
     Raises:
         UsageError: unknown suite or field.
     """
-    path = Path(name) if "/" in name or name.endswith(".toml") else folder("benchmarks") / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder("benchmarks").glob("*.toml")))
-        raise UsageError(f"--suite {name}: unknown; expected one of {known}, or ./FILE.toml")
+    path = resources.locate("benchmarks", name, f"--suite {name}")
     try:
-        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Suite)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        return msgspec.convert(resources.read_toml(path), Suite)
+    except msgspec.ValidationError as error:
         raise UsageError(f"{path}: not a suite: {error}") from None
 
 
@@ -84,7 +77,7 @@ def override(suite: Suite, **options: Any) -> Suite:
 
 
 def choose_reference(wanted: str | None, names: list[str]) -> str | None:
-    """The model that ratios are taken to: the one wanted, else the only MobileNet, else the last of several.
+    """The model that ratios are taken to: the one wanted, else the only one of a reference family, else the last.
 
     Raises:
         UsageError: the one wanted is not measured.
@@ -97,5 +90,5 @@ def choose_reference(wanted: str | None, names: list[str]) -> str | None:
         raise UsageError(f"--reference {wanted}: expected one of {', '.join(names)}")
     if len(names) < 2:
         return None
-    mobilenets = [name for name in names if "mobilenet" in name.lower()]
-    return mobilenets[0] if len(mobilenets) == 1 else names[-1]
+    references = [name for name in names if (family := family_of_model(name)) is not None and family.reference]
+    return references[0] if len(references) == 1 else names[-1]

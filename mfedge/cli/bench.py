@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
+from mfedge.cli.options import Cpu, pinned_cpu
+from mfedge.errors import Exit
+from mfedge.formats.table import suffixes
+from mfedge.runtimes.table import RUNTIMES
 
 
 def register(app: typer.Typer) -> None:
@@ -21,20 +25,20 @@ def bench(
     ] = None,
     models: Annotated[
         str | None,
-        typer.Option("--models", help="Variants, artifact folders, .onnx, .xml, .tflite files; comma between."),
+        typer.Option("--models", help=f"Variants, artifact folders, {', '.join(suffixes())} files; comma between."),
     ] = None,
     runtimes: Annotated[
-        str | None, typer.Option("--runtimes", help="torch, onnxruntime, openvino, litert, tflite-runtime.")
+        str | None, typer.Option("--runtimes", help=f"Of {', '.join(RUNTIMES)}; comma between.")
     ] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="The model that ratios are taken to.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help='Time of the whole run: "90s", "5m".')] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", help='Half-width to reach of every 95 % interval: "3%".')
+    within: Annotated[
+        str | None, typer.Option("--within", help='Half-width to reach of every 95 % interval: "3%".')
     ] = None,
     processes: Annotated[
         int | None, typer.Option("--processes", help="Fresh processes of each case.", min=1, max=100)
     ] = None,
-    cpu: Annotated[int | None, typer.Option("--cpu", help="CPU to pin to; by default the last one allowed.")] = None,
+    cpu: Cpu = None,
     refine: Annotated[bool, typer.Option("--refine", help="Then bisect for the crossover.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for result, chart and report; default bench-DATE.")
@@ -54,7 +58,7 @@ def bench(
             chosen = replace(chosen, reference=None)
     chosen = override(
         chosen, models=models and tuple(names(models)), runtimes=runtimes and tuple(names(runtimes)), sizes=sizes,
-        reference=reference, budget=budget, precision=precision, processes=processes, refine=refine or None,
+        reference=reference, budget=budget, within=within, processes=processes, refine=refine or None,
     )  # fmt: skip
     raise typer.Exit(_run(chosen, cpu, output, json))
 
@@ -66,6 +70,7 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
 
     from mfedge import files as store
     from mfedge.bench import cases as resolving
+    from mfedge.bench import exports
     from mfedge.bench.measure.rounds import INTERRUPTED, Run
     from mfedge.bench.report import files as report
     from mfedge.bench.report import tables
@@ -76,7 +81,7 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
     from mfedge.errors import StorageError
 
     assert isinstance(suite, Suite)
-    protocol, sizes = suite.protocol(cpu), suite.parsed_sizes()
+    protocol, sizes = suite.protocol(pinned_cpu(cpu)), suite.parsed_sizes()
     folder = output or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     path = folder / "result.json"
     store.check_writable(path)
@@ -86,7 +91,7 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
 
         def export(variant: str, runtime: str) -> Path:
             progress(f"{variant} for {runtime}")
-            return resolving.export(variant, runtime)
+            return exports.export(variant, runtime)
 
         cases = resolving.resolve(suite.models, suite.runtimes, sizes, export)
     reference = choose_reference(suite.reference, list(dict.fromkeys(case.model for case in cases)))
@@ -115,5 +120,5 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
     for written in (path, *drawn):
         console.note(str(written))
     if result.ended == INTERRUPTED:
-        return 130
+        return Exit.INTERRUPTED
     return int(any(case.status not in ("ok", "unmeasured") for case in result.cases))

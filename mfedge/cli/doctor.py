@@ -20,13 +20,14 @@ def register(app: typer.Typer) -> None:
 
 def doctor(json: Json = False) -> None:
     """Say which runtimes and native kernels can be used here, and what to install for the others."""
-    from mfedge import __version__, runtimes
+    from mfedge import __version__
     from mfedge.errors import MissingRuntimeError
+    from mfedge.runtimes.table import RUNTIMES
 
     rows = []
-    for name in runtimes.RUNTIMES:
+    for name, runtime in RUNTIMES.items():
         try:
-            rows.append({"runtime": name, "version": runtimes.get(name).version(), "missing": None})
+            rows.append({"runtime": name, "version": runtime.open().version(), "missing": None})
         except MissingRuntimeError as error:
             rows.append({"runtime": name, "version": None, "missing": str(error)})
     kernels = native_kernels()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mfedge.cli import console
+from mfedge.cli.options import Cpu, pinned_cpu
 
 if TYPE_CHECKING:
     from mfedge.bench.gate.figures import FigureLine
@@ -33,7 +34,7 @@ def gate(
     save_figures: Annotated[
         Path | None, typer.Option("--save-figures", help="Store the candidate's figures, a later baseline.")
     ] = None,
-    cpu: Annotated[int | None, typer.Option("--cpu", help="CPU to pin to; by default the last one allowed.")] = None,
+    cpu: Cpu = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the summary for a pull request.")] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
@@ -44,16 +45,12 @@ def gate(
     from mfedge import files as store
     from mfedge.bench.gate import report as gate_report
     from mfedge.bench.gate.judge import Settings
-    from mfedge.bench.measure.environment import affinity, default_cpu
     from mfedge.bench.quantities import duration, share
-    from mfedge.errors import UsageError
     from mfedge.sizes import parse_sizes
 
-    if cpu is not None and cpu not in affinity():
-        raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
     settings = Settings(
         threshold=share(threshold), limit=share(limit), tolerance=tolerance, budget_seconds=duration(budget),
-        cpu=default_cpu() if cpu is None else cpu,
+        cpu=pinned_cpu(cpu),
     )  # fmt: skip
     stored = baseline.suffix == ".json"
     report = _gate(baseline, candidate, settings, parse_sizes(sizes), runtimes, figures_only or stored, save_figures)
@@ -78,14 +75,15 @@ def _gate(
 ) -> Report:
     """Count, then measure; what ends it early is a report too."""
     from mfedge.bench.gate import report as gate_report
-    from mfedge.bench.gate.judge import SCHEMA, Report, conclude
-    from mfedge.bench.gate.run import Gate, GateError
+    from mfedge.bench.gate.judge import SCHEMA, Report, conclude, verdict
+    from mfedge.bench.gate.run import Gate
+    from mfedge.errors import GateError
 
     names = baseline.name, candidate.name
     pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
     figures = _figures(baseline, candidate, pairs, sizes[0], settings.limit, save_figures)
     code, reasons = conclude((), figures)
-    counted = Report(SCHEMA, *names, int(code), code.name.lower(), tuple(reasons), settings, figures, (), {}, 0, 0.0)
+    counted = Report(SCHEMA, *names, int(code), verdict(code), tuple(reasons), settings, figures, (), {}, 0, 0.0)
     if figures_only or code:
         return counted
     try:
@@ -117,8 +115,8 @@ def _figures(
 ) -> dict[str, tuple[FigureLine, ...]]:
     """By model file. With stored figures as the baseline, the size is theirs."""
     from mfedge import files as store
-    from mfedge.bench import cases
     from mfedge.bench.gate import figures
+    from mfedge.formats.table import suffixes
 
     if baseline.suffix == ".json":
         stored = figures.read(baseline)
@@ -131,7 +129,7 @@ def _figures(
     found = {}
     for before, after in pairs:
         old, new = Path(before.path), Path(after.path)
-        if new.name not in found and new.suffix in cases.MODEL_SUFFIXES:
+        if new.name not in found and new.suffix in suffixes():
             counted = figures.count(new, size)
             if save:
                 store.write(save, figures.encode(counted))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Json, Set, parse_size
+from mfedge.cli.options import Json, Set
 from mfedge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,19 +38,17 @@ def info(
         for option, value in (("--set", overrides), ("--size", size), ("--num-classes", num_classes)):
             if value:
                 raise UsageError(f"{option}: expected together with --variant (the paper's figures are its own)")
+    from mfedge.sizes import parse_size
     from mfedge.zoo import load_spec, variants
 
-    # Everything a user can get wrong is read before PyTorch is: an error comes at once.
     specs = [load_spec(name, overrides) for name in ([variant] if variant else variants())]
-    pixels = parse_size(size or "224")
-    if pixels is None:
-        raise UsageError("--size dynamic: expected pixels, for instance 224 or 320x256; costs depend on them")
+    pixels = parse_size("224" if size is None else size)
 
     import msgspec
 
     from mfedge.count import count
 
-    counts = [count(spec, *pixels, num_classes=num_classes or 1000) for spec in specs]
+    counts = [count(spec, pixels.height, pixels.width, num_classes or 1000) for spec in specs]
     if json:
         data = [msgspec.to_builtins(counted) for counted in counts]
         for row in data:

@@ -11,8 +11,11 @@ from typing import cast
 
 import typer
 
-from mfedge.errors import MfedgeError
+from mfedge import plugins
+from mfedge.errors import Exit, MfedgeError
 
+# What the command line adds to an error, by what the error is about.
+ADVICE = {"kernels": "leave out @native, or use --kernels portable"}
 COMMANDS = ("info", "export", "verify", "predict", "weights", "bench", "report", "profile", "compare", "gate", "doctor")
 
 # A wrong option or argument, of which typer.BadParameter is one kind; the base has no public name.
@@ -23,13 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Mobile-Former on phones and small CPUs: exact networks, proven exports, believable latency.",
-    epilog=(
-        "Exit codes: 0 done, 1 regression, 2 usage, 3 inconclusive, 4 environment, 5 parity, 6 damaged artifact, "
-        "7 unsupported operator, 8 checkpoint, 9 input file, 10 storage, 130 interrupted."
-    ),
+    epilog="Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in Exit) + ".",
 )
-for command in COMMANDS:
-    importlib.import_module(f"mfedge.cli.{command}").register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -45,7 +43,7 @@ def options(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-        raise typer.Exit(2)
+        raise typer.Exit(Exit.USAGE)
 
 
 def main() -> None:
@@ -53,16 +51,20 @@ def main() -> None:
     os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        plugins.load()  # before the commands, whose help lists every row
+        for command in COMMANDS:
+            importlib.import_module(f"mfedge.cli.{command}").register(app)
         sys.exit(app(standalone_mode=False))
     except USAGE_ERROR as error:
         see = f"; see `{error.ctx.command_path} -h`" if error.ctx else ""
         print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{see}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(Exit.USAGE)
     except MfedgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        advice = f"; {ADVICE[error.about]}" if error.about in ADVICE else ""
+        print(f"error: {error}{advice}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(130)
+        sys.exit(Exit.INTERRUPTED)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mfedge.errors import UsageError
-
-MIN_SIZE, MAX_SIZE = 32, 4096  # pixels a side
+from mfedge.runtimes.table import RUNTIMES
 
 Variant = Annotated[
     str, typer.Option("--variant", help='A network of models/: "214m", "mobilenet-v3-large", or ./FILE.toml.')
@@ -24,21 +22,21 @@ WeightsFile = Annotated[
 ]
 NumClasses = Annotated[int, typer.Option("--num-classes", min=1, max=1_000_000, help="Outputs of the classifier.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Cpu = Annotated[int | None, typer.Option("--cpu", help="CPU to pin to; by default the last one allowed.")]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", help=f"One of {', '.join(name for name, row in RUNTIMES.items() if row.artifacts)}."),
+]
 
 
-def parse_size(text: str) -> tuple[int, int] | None:
-    """(height, width) of "224" or "224x320"; None of "dynamic".
+def pinned_cpu(cpu: int | None) -> int | None:
+    """The CPU to measure on.
 
     Raises:
-        UsageError: anything else, or a side outside 32 … 4096 pixels.
+        UsageError: one that this process may not use.
     """
-    if text == "dynamic":
-        return None
-    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text)
-    if not match:
-        raise UsageError(f'--size {text}: expected HEIGHTxWIDTH, one number for a square, or "dynamic"')
-    height, width = int(match[1]), int(match[2] or match[1])
-    for side in (height, width):
-        if not MIN_SIZE <= side <= MAX_SIZE:
-            raise UsageError(f"--size {text}: expected sides from {MIN_SIZE} to {MAX_SIZE} pixels, found {side}")
-    return height, width
+    from mfedge.bench.measure.environment import affinity, default_cpu
+
+    if cpu is not None and cpu not in affinity():
+        raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
+    return default_cpu() if cpu is None else cpu

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Json
+from mfedge.cli.options import Json, Runtime
 
 
 def register(app: typer.Typer) -> None:
@@ -19,14 +19,12 @@ def predict(
     artifact: Annotated[Path, typer.Argument(help="An artifact folder.")],
     photo: Annotated[Path, typer.Argument(help="Any common image file.")],
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
-    runtime: Annotated[
-        str | None, typer.Option("--runtime", help="onnxruntime, openvino, litert, tflite-runtime.")
-    ] = None,
+    runtime: Runtime = None,
     threads: Annotated[int, typer.Option("--threads", min=1, max=256)] = 1,
     json: Json = False,
 ) -> None:
     """Classify a photograph with an artifact, preprocessed as its manifest says."""
-    from mfedge.tasks.classify import classify
+    from mfedge.predict import classify
 
     result = classify(artifact, photo, top, runtime, threads)
     if result.random_weights:

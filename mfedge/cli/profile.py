@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
+from mfedge.cli.options import Cpu, pinned_cpu
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +20,7 @@ def profile(
     size: Annotated[str, typer.Option("--size", help='"512" or "320x256" (height x width).')] = "224",
     runtime: Annotated[str | None, typer.Option("--runtime", help="Default: the first that reads it.")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Inferences that are timed.", min=3, max=10_000)] = 20,
-    cpu: Annotated[int | None, typer.Option("--cpu", help="CPU to pin to; by default the last one allowed.")] = None,
+    cpu: Cpu = None,
     top: Annotated[int, typer.Option("--top", help="Operators that are listed.", min=0, max=1000)] = 10,
     output: Annotated[Path | None, typer.Option("--output", help="Folder for profile.json and the roofline.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The profile as JSON on standard output.")] = False,
@@ -29,24 +30,20 @@ def profile(
 
     from mfedge import files as store
     from mfedge.bench import cases
-    from mfedge.bench.measure.environment import affinity, default_cpu
     from mfedge.bench.profile import roofline
     from mfedge.bench.profile import tables as profile_report
     from mfedge.bench.profile.run import encode
     from mfedge.bench.profile.run import profile as make
-    from mfedge.errors import UsageError
     from mfedge.sizes import parse_size
 
     one = parse_size(size)
-    if cpu is not None and cpu not in affinity():
-        raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
     if not cases.is_path(model):
         console.note(console.RANDOM_WEIGHTS)
     with console.progress() as progress:
         progress("looking for the file")
         found = cases.resolve([model], [runtime] if runtime else _first(model), [one])[0]
         progress(f"profiling {found.label}")
-        made = make(Path(found.path), found.model, found.runtime, one, runs, default_cpu() if cpu is None else cpu)
+        made = make(Path(found.path), found.model, found.runtime, one, runs, pinned_cpu(cpu))
     if output is not None:
         store.write(output / "profile.json", encode(made))
         if made.timed:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Json
+from mfedge.cli.options import Json, Runtime
 
 
 def register(app: typer.Typer) -> None:
@@ -17,20 +17,24 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An artifact folder.")],
+    runtime: Runtime = None,
     json: Json = False,
 ) -> None:
-    """Check an artifact's sums and structure, and replay its parity from regenerated inputs."""
+    """Check an artifact's sums and structure, and replay its proof. Needs no PyTorch."""
     with console.progress() as progress:
-        from mfedge.artifacts.export import verify as run
+        from mfedge.artifacts.verify import verify as run
 
-        result = run(artifact, progress)
-    if result["random_weights"]:
+        result = run(artifact, runtime, progress)
+    if result.random_weights:
         console.note("warning: this artifact holds random weights; never ship it")
     if json:
-        console.print_json(result)
+        import msgspec
+
+        console.print_json(msgspec.to_builtins(result))
         return
+    skipped = f" ({result.skipped} more cannot be replayed here)" if result.skipped else ""
     print(
-        f"{result['artifact']}: {result['files']} files sound, {result['operators']} operators, "
-        f"{result['cases']} parity cases within {result['max_relative']:.1e} "
-        f"(bound {result['bound']:g}) in {result['runtime']}"
+        f"{result.artifact}: {result.files} files sound, {result.operators} operators, "
+        f"{result.cases} parity cases{skipped} within {result.max_relative:.1e} "
+        f"(bound {result.bound:g}) in {result.runtime}"
     )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mfedge import files
 from mfedge.cli import console
 from mfedge.cli.options import Json
-from mfedge.errors import CheckpointError, StorageError, UsageError
+from mfedge.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ def convert(
         raise UsageError(f"{destination}: its folder does not exist")
     if destination.is_dir():
         raise UsageError(f"{destination}: expected a file, found a folder")
-    from mfedge.checkpoint import read_state_dict, sha256
+    from mfedge.checkpoint import read_state_dict
 
     state = read_state_dict(source)
     write_safetensors(state, destination)
@@ -44,7 +45,7 @@ def convert(
         "file": str(destination),
         "tensors": len(state),
         "bytes": destination.stat().st_size,
-        "sha256": sha256(destination),
+        "sha256": files.sha256(destination),
     }
     if json:
         console.print_json(result)
@@ -59,20 +60,12 @@ def write_safetensors(state: dict[str, Tensor], destination: Path) -> None:
         CheckpointError: a tensor that the format cannot hold.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    import os
-
     import safetensors.torch
     from safetensors import SafetensorError
 
-    beside = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
     try:
         # A copy of each: tensors that share memory, which torch files may hold, are refused by the format.
         data = safetensors.torch.save({key: tensor.contiguous().clone() for key, tensor in state.items()})
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(destination)
     except (
         SafetensorError,
         ValueError,
@@ -82,7 +75,4 @@ def write_safetensors(state: dict[str, Tensor], destination: Path) -> None:
     ) as error:  # its ways to refuse one
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{destination}: a tensor that safetensors cannot hold ({first})") from None
-    except OSError as error:
-        raise StorageError(f"{destination}: cannot be written: {error.strerror or error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write(destination, data)

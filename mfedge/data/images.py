@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mfedge.arrays import Array
 from mfedge.errors import InputError
-from mfedge.runtimes.base import Array
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel photograph; more is a decompression bomb or a mistake
 Fraction = Annotated[float, Meta(gt=0, le=1)]
+Pixels = NDArray[np.uint8]
 
 
 class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +92,11 @@ def preprocess(image: Image.Image, height: int, width: int, how: Preprocessing) 
     Returns:
         (1, 3, height, width) float32.
     """
+    return normalise(crop(image, height, width, how), how)
+
+
+def crop(image: Image.Image, height: int, width: int, how: Preprocessing) -> Pixels:
+    """The pixels of an RGB image that the network will see, (height, width, 3) bytes: resized, then cropped."""
     # An extreme panorama would be enlarged far beyond memory: its centre has to do.
     image = _limit_aspect(image, height, width)
     # The smallest resize that keeps the aspect ratio and covers the input enlarged by 1/crop.
@@ -98,9 +105,19 @@ def preprocess(image: Image.Image, height: int, width: int, how: Preprocessing) 
     resampling = Image.Resampling.BICUBIC if how.interpolation == "bicubic" else Image.Resampling.BILINEAR
     resized = image.resize(size, resampling)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    pixels = np.asarray(resized.crop((left, top, left + width, top + height)), np.float32) / np.float32(255)
-    normalised = (pixels - np.array(how.mean, np.float32)) / np.array(how.std, np.float32)
+    return np.asarray(resized.crop((left, top, left + width, top + height)))
+
+
+def normalise(pixels: Pixels, how: Preprocessing) -> Array:
+    """Bytes scaled to [0, 1] and normalised per channel: (H, W, 3) → (1, 3, H, W) float32."""
+    scaled = pixels.astype(np.float32) / np.float32(255)
+    normalised = (scaled - np.array(how.mean, np.float32)) / np.array(how.std, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
+
+
+def photograph() -> Path:
+    """A real photograph, which files are proven with: Grace Hopper, by the United States Navy, in the public domain."""
+    return Path(__file__).parent / "photograph.jpg"
 
 
 def _limit_aspect(image: Image.Image, height: int, width: int, limit: float = 8.0) -> Image.Image:

@@ -12,15 +12,15 @@ from torch import Tensor, fx, nn
 from mfedge.deploy.graph import layer, only_user
 
 
-def channels_behind(graph: fx.GraphModule, node: fx.Node) -> int | None:
+def channels_after(graph: fx.GraphModule, node: fx.Node) -> int | None:
     """Input channels of the dense pointwise convolution that `node` reaches by channelwise steps alone, if any."""
     _, _, conv = _walk(graph, node)
     return None if conv is None else conv.in_channels
 
 
 @torch.no_grad()
-def rename_channels_behind(graph: fx.GraphModule, node: fx.Node, order: Tensor) -> bool:
-    """Let everything behind `node` expect y[order] where it expected y; False, changing nothing, if it cannot."""
+def rename_channels_after(graph: fx.GraphModule, node: fx.Node, order: Tensor) -> bool:
+    """Let everything after `node` expect y[order] where it expected y; False, changing nothing, if it cannot."""
     steps, at, conv = _walk(graph, node)
     if conv is None or at is None:
         return False
@@ -45,7 +45,7 @@ def pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
 
 
 def _walk(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], fx.Node | None, nn.Conv2d | None]:
-    """The channelwise steps behind `node`, then the dense pointwise convolution, if that is what follows."""
+    """The channelwise steps after `node`, then the dense pointwise convolution, if that is what follows."""
     steps, at = [], only_user(node)
     while at is not None and (
         (at.target is torch.ops.mfedge.dynamic_relu.default and at.args[1] is not node)

@@ -9,9 +9,10 @@ import torch
 from torch import fx
 
 
-def fold_constants(graph: fx.GraphModule) -> None:
+def fold_constants(graph: fx.GraphModule) -> int:
     """Evaluate every node whose inputs are all parameters, and store the values that other nodes read."""
     values: dict[fx.Node, object] = {}
+    stored = 0
     interpreter = fx.Interpreter(graph)
     for node in list(graph.graph.nodes):
         if node.op == "get_attr":
@@ -32,3 +33,19 @@ def fold_constants(graph: fx.GraphModule) -> None:
             constant = graph.graph.get_attr(name)
         for user in read_later:
             user.replace_input_with(node, constant)
+        stored += 1
+    return stored
+
+
+def constants_left(graph: fx.GraphModule) -> list[str]:
+    """Nodes that compute from parameters alone."""
+    constant: set[fx.Node] = set()
+    left = []
+    for node in graph.graph.nodes:
+        inputs = node.all_input_nodes
+        if node.op == "get_attr":
+            constant.add(node)
+        elif node.op in ("call_module", "call_function", "call_method") and inputs and constant.issuperset(inputs):
+            constant.add(node)
+            left.append(node.name)
+    return left

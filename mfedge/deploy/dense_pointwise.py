@@ -14,19 +14,33 @@ from __future__ import annotations
 import torch
 from torch import fx, nn
 
-from mfedge.deploy.channels import channels_behind, pointwise, rename_channels_behind
+from mfedge.deploy.channels import channels_after, pointwise, rename_channels_after
 from mfedge.deploy.graph import bypass, calls, layer, only_user, source
 from mfedge.nn.layers import ChannelShuffle
 
 
-def fold_channel_shuffles(graph: fx.GraphModule) -> None:
+def fold_channel_shuffles(graph: fx.GraphModule) -> int:
     """Make every grouped pointwise convolution dense, then fold every shuffle into the weights around it."""
+    changed = 0
     for node, conv in calls(graph, nn.Conv2d):
-        if 1 < conv.groups < conv.in_channels and conv.kernel_size == (1, 1) and conv.stride == (1, 1):
+        if _is_grouped(conv):
             graph.set_submodule(str(node.target), dense(conv))
+            changed += 1
     for node, shuffle in calls(graph, ChannelShuffle):
-        if _fold_into_convolution_before(graph, node, shuffle) or _fold_behind(graph, node, shuffle):
+        if _fold_into_convolution_before(graph, node, shuffle) or _fold_after(graph, node, shuffle):
             bypass(graph, node, source(node))
+            changed += 1
+    return changed
+
+
+def shuffles_left(graph: fx.GraphModule) -> list[str]:
+    """Shuffles, and grouped pointwise convolutions."""
+    grouped = [str(node.target) for node, conv in calls(graph, nn.Conv2d) if _is_grouped(conv)]
+    return [str(node.target) for node, _ in calls(graph, ChannelShuffle)] + grouped
+
+
+def _is_grouped(conv: nn.Conv2d) -> bool:
+    return 1 < conv.groups < conv.in_channels and conv.kernel_size == (1, 1) and conv.stride == (1, 1)
 
 
 @torch.no_grad()
@@ -52,9 +66,9 @@ def _fold_into_convolution_before(graph: fx.GraphModule, node: fx.Node, shuffle:
     return True
 
 
-def _fold_behind(graph: fx.GraphModule, node: fx.Node, shuffle: ChannelShuffle) -> bool:
+def _fold_after(graph: fx.GraphModule, node: fx.Node, shuffle: ChannelShuffle) -> bool:
     """f(shuffle(x)): what follows reads x's own order instead, up to the next pointwise convolution."""
-    channels = channels_behind(graph, node)
+    channels = channels_after(graph, node)
     if channels is None:
         return False
-    return rename_channels_behind(graph, node, torch.argsort(shuffle.source(channels)))
+    return rename_channels_after(graph, node, torch.argsort(shuffle.source(channels)))

@@ -20,9 +20,10 @@ PROJECTED = {
 }
 
 
-def fold_attention_scales(graph: fx.GraphModule) -> None:
+def fold_attention_scales(graph: fx.GraphModule) -> int:
     """Fold the scale of every fused attention whose query or key comes from a Linear layer of its own."""
     nodes: list[Any] = list(graph.graph.nodes)  # fx types an argument as any of fifteen kinds
+    folded = 0
     for node in nodes:
         if node.target not in PROJECTED:
             continue
@@ -33,3 +34,11 @@ def fold_attention_scales(graph: fx.GraphModule) -> None:
             continue
         graph.set_submodule(str(before.target), new_linear(linear.weight * factor, linear.bias * factor))
         node.args = (*node.args[:scale], 1.0, *node.args[scale + 1 :])
+        folded += 1
+    return folded
+
+
+def scales_left(graph: fx.GraphModule) -> list[str]:
+    """Fused attentions that still scale their scores."""
+    nodes = [node for node in graph.graph.nodes if node.target in PROJECTED]
+    return [node.name for node in nodes if node.args[PROJECTED[node.target][1]] != 1]

@@ -1,4 +1,4 @@
-"""BatchNorm behind a convolution or Linear layer becomes part of it.
+"""BatchNorm after a convolution or Linear layer becomes part of it.
 
 γ (Wx + b - μ) / √(σ² + ε) + β  =  W'x + b',      W' = γ/√(σ² + ε) · W,  b' = γ/√(σ² + ε) · (b - μ) + β
 """
@@ -11,8 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from mfedge.deploy.graph import bypass, calls, layer, only_user, source
 
 
-def fold_batch_norms(graph: fx.GraphModule) -> None:
+def fold_batch_norms(graph: fx.GraphModule) -> int:
     """Fold every BatchNorm that alone reads a convolution or a Linear layer."""
+    folded = 0
     for node, norm in calls(graph, nn.modules.batchnorm._BatchNorm):
         before = source(node)
         if only_user(before) is not node:
@@ -24,3 +25,10 @@ def fold_batch_norms(graph: fx.GraphModule) -> None:
         else:
             continue
         bypass(graph, node, before)
+        folded += 1
+    return folded
+
+
+def batch_norms_left(graph: fx.GraphModule) -> list[str]:
+    """BatchNorms."""
+    return [str(node.target) for node, _ in calls(graph, nn.modules.batchnorm._BatchNorm)]

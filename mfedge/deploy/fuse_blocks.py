@@ -21,14 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from mfedge.errors import UnsupportedError, UsageError
+from mfedge.families.mobile_former.spec import (
+    BRIDGE_HEADS,
+    FFN_RATIO,
+    FORMER_HEADS,
+    HYPER_REDUCTION,
+    MF,
+    Lite,
+    MFDown,
+    MobileFormerSpec,
+)
 from mfedge.kernels import layout
 from mfedge.kernels.layout import Config, Kind
-from mfedge.nn import bridge, former
-from mfedge.nn.dynamic_relu import REDUCTION
-from mfedge.spec import MF, Lite, MFDown, MobileFormerSpec, Spec
-
-PORTABLE = "leave out @native, or use --kernels portable"  # bench and profile; export
 
 
 class FusedOperator(nn.Module):
@@ -63,41 +67,12 @@ class Head(FusedOperator):
         return torch.ops.mfedge.head(features, tokens, attended, self.weights, self.matrices, self.config)
 
 
-def check_native(spec: Spec) -> MobileFormerSpec:
-    """The spec, if it is of a network that the native kernels compute.
-
-    Raises:
-        UsageError: a network of another family.
-        UnsupportedError: a field that the kernels have no code for; it is named.
-    """
-    if not isinstance(spec, MobileFormerSpec):
-        raise UsageError(f"there are no native kernels for {spec.name}, only for Mobile-Formers; {PORTABLE}")
-    allowed: dict[str, tuple[object, ...]] = {
-        "mobile_only": (False,),
-        "mixing": ("attention",),
-        "activation": ("dynamic-relu", "relu"),
-        "kernel": (3,),
-    }
-    for field, values in allowed.items():
-        found = getattr(spec, field)
-        if found not in values:
-            raise _unsupported(field, " or ".join(map(_toml, values)), _toml(found))
-    if spec.tokens > layout.MAX_TOKENS:
-        raise _unsupported("tokens", f"at most {layout.MAX_TOKENS}", str(spec.tokens))
-    kinds = [block.__struct_config__.tag for block in spec.blocks]
-    for i, kind in enumerate(kinds):
-        if (kind == "bneck-lite") != (i == 0):
-            wanted = '"bneck-lite" first and none behind it'
-            raise _unsupported(f"blocks[{i}].kind", wanted, f'"{kind}"')
-    return spec
-
-
 def fuse_blocks(graph: fx.GraphModule, spec: MobileFormerSpec) -> fx.GraphModule:
     """A new graph of one operator a block, from one whose layers are folded.
 
     Args:
         graph: after every rewrite that folds one layer into another; none that merges or names them.
-        spec: of the network it was made from, as `check_native` returns it.
+        spec: of the network it was made from, which `check_kernels` has accepted.
     """
     with torch.inference_mode(False):  # buffers that count the writes to them, wherever this is called
         tokens = graph.get_parameter("tokens").detach().clone()
@@ -133,21 +108,21 @@ def _outputs(node: fx.Node, number: int) -> list[fx.Node]:
 def _parts(graph: fx.GraphModule, spec: MobileFormerSpec) -> dict[str, FusedOperator]:
     """The operators by their place in the network, in the order they run."""
     lite, *blocks = spec.blocks
-    assert isinstance(lite, Lite), "check_native has seen to it"
+    assert isinstance(lite, Lite), "check_kernels has seen to it"
     config = Config(
-        spec.stem, lite.expand, lite.out, stride=lite.stride, tokens=spec.tokens, heads=bridge.HEADS,
+        spec.stem, lite.expand, lite.out, stride=lite.stride, tokens=spec.tokens, heads=BRIDGE_HEADS,
     )  # fmt: skip
     *parameters, (query, _) = layout.vectors(Kind.STEM, config)
     weights = torch.cat([_gather(graph, parameters), _of_learned_tokens(graph, query).flatten()])
     found: dict[str, FusedOperator] = {"stem": Stem(config, weights)}
     both = Config(
-        tokens=spec.tokens, token_dim=spec.token_dim, heads=bridge.HEADS, former_heads=former.HEADS,
-        ffn=former.FFN_RATIO * spec.token_dim if spec.former_ffn else 0,
-        hyper=spec.token_dim // REDUCTION if spec.activation == "dynamic-relu" else 0,
+        tokens=spec.tokens, token_dim=spec.token_dim, heads=BRIDGE_HEADS, former_heads=FORMER_HEADS,
+        ffn=FFN_RATIO * spec.token_dim if spec.former_ffn else 0,
+        hyper=spec.token_dim // HYPER_REDUCTION if spec.activation == "dynamic-relu" else 0,
     )  # fmt: skip
     channels = lite.out
     for i, block in enumerate(blocks, start=1):
-        assert isinstance(block, MF | MFDown), "check_native has seen to it"
+        assert isinstance(block, MF | MFDown), "check_kernels has seen to it"
         down = isinstance(block, MFDown)
         config = both._replace(
             in_channels=channels, expand=block.expand, out_channels=block.out,
@@ -191,11 +166,3 @@ def _gather(graph: fx.GraphModule, parts: Iterable[layout.Part], prefix: str = "
             raise AssertionError(f"{path}: expected {shape}, found {tuple(value.shape)}")
         found.append(value.reshape(-1))
     return torch.cat(found)
-
-
-def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def _unsupported(field: str, expected: str, found: str) -> UnsupportedError:
-    return UnsupportedError(f"{field}: the native kernels expect {expected}, found {found}; {PORTABLE}")

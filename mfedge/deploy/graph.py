@@ -72,8 +72,17 @@ def new_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return linear.eval()
 
 
-def drop_inert(graph: fx.GraphModule) -> None:
+INERT = (nn.Identity, nn.Dropout)
+
+
+def drop_inert(graph: fx.GraphModule) -> int:
     """Identity(x) = x, and Dropout(x) = x at inference."""
-    for kind in (nn.Identity, nn.Dropout):
-        for node, _ in calls(graph, kind):
-            bypass(graph, node, source(node))
+    found = [node for kind in INERT for node, _ in calls(graph, kind)]
+    for node in found:
+        bypass(graph, node, source(node))
+    return len(found)
+
+
+def inert_left(graph: fx.GraphModule) -> list[str]:
+    """Layers that compute nothing."""
+    return [str(node.target) for kind in INERT for node, _ in calls(graph, kind)]

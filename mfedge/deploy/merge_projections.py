@@ -2,7 +2,7 @@
 
     W₁z, W₂z, …  =  split([W₁; W₂; …] z)
 
-Behind every Former these are Mobile←Former's keys and values, both hyper-functions' first layers, and
+After every Former these are Mobile←Former's keys and values, both hyper-functions' first layers, and
 the next bridge's query and gate. The hyper-functions read the first token only; computing their few
 columns for all M tokens costs less than a second pass: (Wz)[0] = W(z[0]).
 """
@@ -19,14 +19,29 @@ from mfedge.deploy.graph import calls, new_linear
 FIRST_TOKEN = (slice(None), 0)  # tokens[:, 0]
 
 
-def merge_projections(graph: fx.GraphModule) -> None:
+def merge_projections(graph: fx.GraphModule) -> int:
     """Merge every group of two or more Linear layers on the same tokens, at the place of the first."""
+    groups = _groups(graph)
+    for tokens, group in groups.items():
+        _merge(graph, tokens, group)
+    return len(groups)
+
+
+def projections_left(graph: fx.GraphModule) -> list[str]:
+    """Tokens that several Linear layers read."""
+    return [tokens.name for tokens in _groups(graph)]
+
+
+def _groups(graph: fx.GraphModule) -> dict[fx.Node, list[tuple[fx.Node, nn.Linear]]]:
+    """Linear layers by the tokens that they read, where several do, and not all of them the first token alone."""
     groups: dict[fx.Node, list[tuple[fx.Node, nn.Linear]]] = {}
     for node, linear in calls(graph, nn.Linear):
         groups.setdefault(_tokens(node), []).append((node, linear))
-    for tokens, group in groups.items():
-        if len(group) > 1 and not all(node.args[0] is not tokens for node, _ in group):
-            _merge(graph, tokens, group)
+    return {
+        tokens: group
+        for tokens, group in groups.items()
+        if len(group) > 1 and any(node.args[0] is tokens for node, _ in group)
+    }
 
 
 def _tokens(node: fx.Node) -> fx.Node:

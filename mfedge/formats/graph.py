@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from math import prod
-from pathlib import Path
 
 from msgspec import Struct
-
-from mfedge.errors import ArtifactError, UsageError
-from mfedge.sizes import Size
 
 
 class Tensor(Struct, frozen=True):
@@ -83,29 +79,3 @@ class Graph(Struct, frozen=True):
             alive -= done
             now -= sum(self.tensors[name].bytes for name in done)
         return peak
-
-
-def read(path: Path, size: Size) -> Graph:
-    """The graph of a .onnx, .xml or .tflite file at an input of (1, 3, height, width).
-
-    Raises:
-        UsageError: another kind of file.
-        ArtifactError: the file is damaged or does not take this size.
-    """
-    if not path.is_file():
-        raise UsageError(f"{path}: expected a .onnx, .xml or .tflite file, found nothing there")
-    if path.suffix == ".onnx":
-        from mfedge.formats.onnx.read import read_onnx as reader
-    elif path.suffix == ".xml":
-        from mfedge.formats.openvino.read import read_openvino as reader
-    elif path.suffix == ".tflite":
-        from mfedge.formats.tflite.read import read_tflite as reader
-    else:
-        raise UsageError(f"{path}: expected a .onnx, .xml or .tflite file, found {path.suffix or 'no suffix'}")
-    try:
-        return reader(path, size)
-    except (ArtifactError, UsageError):
-        raise
-    except Exception as error:  # each library has exceptions of its own for a damaged file
-        first = next(iter(str(error).splitlines()), "")
-        raise ArtifactError(f"{path}: cannot be read at {size}: {type(error).__name__}: {first}"[:400]) from None

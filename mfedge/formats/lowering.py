@@ -1,6 +1,6 @@
-"""What every lowering shares: a walk over the traced graph, one rule an operator, and a refusal that helps.
+"""Shared by all lowerings: the walk over the traced graph, the table of rules, and the error where a rule is missing.
 
-A format is a subclass of `Lowering` with a table of rules. A rule takes the node's arguments, graph
+A format is a subclass of `Lowering` with a table of rules, one per operator. A rule takes the node's arguments, graph
 values already lowered, and returns the lowered value.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from mfedge.errors import UnsupportedError
+from mfedge.errors import UnknownOperatorError
 
 Value = TypeVar("Value")
 Rule = Callable[..., Any]
@@ -58,11 +58,11 @@ class Lowering(Generic[Value]):
         """A parameter or buffer, under its name in the deployed network."""
         raise NotImplementedError("each format says how")  # abstract
 
-    def run(self) -> Value:
-        """Lower the whole graph; the value of its one output.
+    def run(self) -> list[Value]:
+        """Lower the whole graph; the values of its outputs, in order.
 
         Raises:
-            UnsupportedError: naming the operator, its module and the formats that know it.
+            UnknownOperatorError: naming the operator and its module.
         """
         signature = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
         tensors: Mapping[str, Any] = {**self.program.state_dict, **self.program.constants}
@@ -77,8 +77,7 @@ class Lowering(Generic[Value]):
                 else:
                     values[node] = self.constant(str(spec.target), tensors[str(spec.target)].detach())
             elif node.op == "output":
-                (result,) = node.args[0]
-                return values[result]  # type: ignore[no-any-return]
+                return [values[result] for result in node.args[0]]
             elif node.target is operator.getitem:
                 values[node] = values[node.args[0]][node.args[1]]
             elif node.op == "call_function" and node.target in self.rules:
@@ -86,7 +85,7 @@ class Lowering(Generic[Value]):
                 kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
                 values[node] = self.rules[node.target](self, *args, **kwargs)
             else:
-                raise unsupported(node, self.format)
+                raise unknown(node, self.format)
         raise AssertionError("a graph without an output")
 
 
@@ -101,13 +100,8 @@ def module_path(node: fx.Node) -> str:
     return str(list(stack.values())[-1][0]) if stack else ""
 
 
-def unsupported(node: fx.Node, format_name: str) -> UnsupportedError:
+def unknown(node: fx.Node, format_name: str) -> UnknownOperatorError:
     """The error for an operator without a rule."""
-    from mfedge.formats import lowerings
-
-    known = [name for name, lowering in lowerings().items() if node.target in lowering.rules]
     name = node.target if isinstance(node.target, str) else getattr(node.target, "name", lambda: str(node.target))()
-    return UnsupportedError(
-        f"{format_name}: cannot lower operator {name} of module {module_path(node) or '(the network itself)'}; "
-        f"formats that can: {', '.join(known) or 'none'}"
-    )
+    module = module_path(node) or "(the network itself)"
+    return UnknownOperatorError(node.target, f"{format_name}: cannot lower operator {name} of module {module}")

@@ -14,7 +14,6 @@ from mfedge.errors import MissingRuntimeError
 ABI = 3  # MFEDGE_ABI_VERSION of mfedge_kernels.h
 NAMES = ("kernels", "onnxruntime", "openvino", "litert")
 FILES = ("libmfedge_{}.so", "libmfedge_{}.dylib", "mfedge_{}.dll")
-LIBRARY_OF_FORMAT = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "litert"}
 KERNELS = ("portable", "native")  # what --kernels takes
 
 
@@ -41,6 +40,7 @@ def path(name: str) -> Path:
     if found is None:
         raise MissingRuntimeError(
             f"native kernels: not built for {name} (none in {folder()}); "
-            "install a C++ compiler and reinstall, or use --kernels portable"
+            "install a C++ compiler and reinstall",
+            about="kernels",
         )
     return found

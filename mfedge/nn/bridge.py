@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mfedge.families.mobile_former.spec import BRIDGE_HEADS as HEADS
 from mfedge.nn.layers import Gate
 from mfedge.ops import former_to_mobile, mobile_to_former
-
-HEADS = 2
 
 
 class MobileToFormer(nn.Module):

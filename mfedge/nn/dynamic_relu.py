@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mfedge.families.mobile_former.spec import HYPER_REDUCTION as REDUCTION
 from mfedge.nn.layers import Slopes
 from mfedge.ops import dynamic_relu
-
-REDUCTION = 4  # width of the hyper-function's hidden layer: D / 4
 
 
 class DynamicReLU(nn.Module):

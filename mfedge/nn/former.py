@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mfedge.families.mobile_former.spec import FFN_RATIO
+from mfedge.families.mobile_former.spec import FORMER_HEADS as HEADS
 from mfedge.ops import former_attention
-
-HEADS = 4
-FFN_RATIO = 2
 
 
 class FeedForward(nn.Module):

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from mfedge.families.mobile_former.spec import MF, Lite, MFDown, MobileFormerSpec
+from mfedge.families.spec import halved
 from mfedge.nn.bridge import FormerToMobile, MobileToFormer, ScoringMobileToFormer
 from mfedge.nn.dynamic_relu import DynamicReLU, PlainReLU, SpatialDynamicReLU
+from mfedge.nn.features import Features
 from mfedge.nn.former import Former
-from mfedge.nn.layers import ChannelShuffle, ConvNorm, initialize
+from mfedge.nn.heads.classifier import Classifier
+from mfedge.nn.layers import ConvNorm, initialize
 from mfedge.nn.mobile import BneckLite, Mobile, MobileDown
 from mfedge.nn.position_mixing import MixFormer, MixFormerToMobile, MixMobileToFormer
-from mfedge.spec import MF, Lite, MFDown, MobileFormerSpec
 
 
 class LiteBlock(nn.Module):
@@ -77,69 +80,63 @@ class SpatialMobileFormerBlock(MobileFormerBlock):
         return self.former_to_mobile(x, tokens), tokens
 
 
-class Classifier(nn.Module):
-    """Pointwise convolution, average over pixels, the first token beside it, two Linear layers (section 4.1).
+class MobileFormerBackbone(nn.Module):
+    """Stem and blocks of Table 11: (B, 3, H, W) normalised RGB → features; H and W from 32 up."""
 
-    (B, C, H, W), (B, M, D) or None → (B, classes).
-    """
-
-    def __init__(self, in_channels: int, token_dim: int, spec: MobileFormerSpec, num_classes: int) -> None:
-        super().__init__()
-        self.shuffle = ChannelShuffle(spec.groups) if spec.groups > 1 else nn.Identity()
-        self.conv = ConvNorm(in_channels, spec.head.channels, groups=spec.groups)
-        self.act = nn.ReLU6()
-        self.pool_act = nn.Hardswish()
-        self.hidden = nn.Linear(spec.head.channels + token_dim, spec.head.hidden)
-        self.norm = nn.BatchNorm1d(spec.head.hidden)
-        self.hidden_act = nn.Hardswish()
-        self.dropout = nn.Dropout(spec.head.dropout)
-        self.classify = nn.Linear(spec.head.hidden, num_classes)
-
-    def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
-        x = self.act(self.conv(self.shuffle(x)))
-        x = self.pool_act(x.mean(dim=(2, 3)))  # (B, C)
-        if tokens is not None:
-            x = torch.cat([x, tokens[:, 0]], dim=1)
-        x = self.hidden_act(self.norm(self.hidden(x)))
-        return self.classify(self.dropout(x))
-
-
-class MobileFormer(nn.Module):
-    """The classifier of section 4.1: (B, 3, H, W) normalised RGB → (B, classes) logits; H and W from 32 up."""
-
-    def __init__(self, spec: MobileFormerSpec, num_classes: int = 1000) -> None:
+    def __init__(self, spec: MobileFormerSpec) -> None:
         super().__init__()
         self.spec = spec
         self.tokens = None if spec.mobile_only else nn.Parameter(torch.randn(1, spec.tokens, spec.token_dim))
         self.stem = nn.Sequential(ConvNorm(3, spec.stem, 3, stride=2), nn.ReLU6())
         self.blocks = nn.ModuleList()
-        channels, size = spec.stem, _halve(spec.image_size)
+        self.channels, self.size = spec.stem, halved(spec.image_size)  # of the last map, at the spec's image size
         for block in spec.blocks:
-            self.blocks.append(_build_block(block, channels, size, spec))
-            channels = block.out
-            if isinstance(block, MFDown) or (isinstance(block, Lite) and block.stride == 2):
-                size = _halve(size)
-        # Tokens look at the last map once more before the classifier reads the first of them.
-        self.mobile_to_former = None if spec.mobile_only else _last_bridge(channels, size, spec)
-        self.classifier = Classifier(channels, 0 if spec.mobile_only else spec.token_dim, spec, num_classes)
-        initialize(self)
+            self.blocks.append(_build_block(block, self.channels, self.size, spec))
+            self.channels = block.out
+            if _halves(block):
+                self.size = halved(self.size)
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.stem(images)
-        tokens: Tensor | None = self.tokens  # (1, M, D): broadcast until the first bridge makes it (B, M, D)
-        for block in self.blocks:
+    def features(self, images: Tensor) -> Features:
+        """The last map of every resolution, from half the image's down, and the tokens after the last block."""
+        x, tokens = self.stem(images), self.tokens  # (1, M, D): broadcast until the first bridge makes it (B, M, D)
+        maps = [x]
+        for row, block in zip(self.spec.blocks, self.blocks, strict=True):
             x, tokens = block(x, tokens)
-        if self.mobile_to_former is not None:
-            tokens = self.mobile_to_former(x, tokens)
-        return self.classifier(x, tokens)
+            if _halves(row):
+                maps.append(x)
+            else:
+                maps[-1] = x
+        return Features(tuple(maps), tokens)
 
     def states(self, images: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The feature map (B, C, H, W) and tokens (B, M, D) after every block, in order."""
         x = self.stem(images)
-        tokens: Tensor | None = None if self.tokens is None else self.tokens.expand(images.shape[0], -1, -1)
+        tokens = None if self.tokens is None else self.tokens.expand(images.shape[0], -1, -1)
         for block in self.blocks:
             x, tokens = block(x, tokens)
             yield x, tokens
+
+
+class MobileFormer(MobileFormerBackbone):
+    """The classifier of section 4.1: (B, 3, H, W) normalised RGB → (B, classes) logits; H and W from 32 up."""
+
+    def __init__(self, spec: MobileFormerSpec, num_classes: int = 1000) -> None:
+        super().__init__(spec)
+        # Tokens look at the last map once more before the classifier reads the first of them.
+        self.mobile_to_former = None if spec.mobile_only else _last_bridge(self.channels, self.size, spec)
+        self.classifier = Classifier(self.channels, 0 if spec.mobile_only else spec.token_dim, spec, num_classes)
+        initialize(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps, tokens = self.features(images)
+        if self.mobile_to_former is not None:
+            tokens = self.mobile_to_former(maps[-1], tokens)
+        return self.classifier(maps[-1], tokens)
+
+
+def _halves(block: Lite | MF | MFDown) -> bool:
+    """Whether a block's output has half the height and width of its input."""
+    return isinstance(block, MFDown) or (isinstance(block, Lite) and block.stride == 2)
 
 
 def _build_block(block: Lite | MF | MFDown, channels: int, size: int, spec: MobileFormerSpec) -> nn.Module:
@@ -158,7 +155,7 @@ def _build_block(block: Lite | MF | MFDown, channels: int, size: int, spec: Mobi
 
     D, M = spec.token_dim, spec.tokens
     if spec.mixing == "position-mlp":
-        out_size = _halve(size) if isinstance(block, MFDown) else size
+        out_size = halved(size) if isinstance(block, MFDown) else size
         return MobileFormerBlock(
             MixMobileToFormer(channels, D, M, size * size),
             MixFormer(D, M, spec.former_ffn),
@@ -182,8 +179,3 @@ def _activation(spec: MobileFormerSpec) -> Callable[[int], nn.Module]:
         return lambda channels: PlainReLU()
     kind = SpatialDynamicReLU if spec.activation == "spatial-dynamic-relu" else DynamicReLU
     return lambda channels: kind(channels, spec.token_dim)
-
-
-def _halve(size: int) -> int:
-    """Output size of a convolution of stride 2 with its padding: ⌈size / 2⌉."""
-    return (size + 1) // 2

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mfedge.spec import Bneck, MobileNetV3Spec
-
-
-def make_divisible(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of 8 that is not more than 10 % below `channels` (every width of the family)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+from mfedge.families.mobilenet_v3 import HEAD_RATIO, Bneck, MobileNetV3Spec, make_divisible
+from mfedge.nn.features import Features
 
 
 class ConvNormAct(nn.Sequential):
@@ -66,6 +61,24 @@ class InvertedResidual(nn.Module):
         return x + self.block(x) if self.skip else self.block(x)
 
 
+class Stages(nn.Sequential):
+    """Layers in a row, (B, 3, H, W) → the last map of every resolution, from half the image's down."""
+
+    def __init__(self, layers: list[nn.Module], strides: list[int]) -> None:
+        super().__init__(*layers)
+        self.strides = strides  # of each layer: a new resolution begins where it is 2
+
+    def forward(self, images: Tensor) -> Features:
+        x, maps = images, list[Tensor]()
+        for layer, stride in zip(self, self.strides, strict=True):
+            x = layer(x)
+            if stride == 2:
+                maps.append(x)
+            else:
+                maps[-1] = x
+        return Features(tuple(maps), None)
+
+
 class MobileNetV3(nn.Module):
     """(B, 3, H, W) normalised RGB → (B, classes) logits; H and W from 32 up."""
 
@@ -77,10 +90,10 @@ class MobileNetV3(nn.Module):
         for row in spec.blocks:
             layers.append(InvertedResidual(channels, row, spec.width))
             channels = make_divisible(row.out * spec.width)
-        layers.append(ConvNormAct(channels, 6 * channels, 1, 1, 1, nn.Hardswish))
-        self.features = nn.Sequential(*layers)
+        layers.append(ConvNormAct(channels, HEAD_RATIO * channels, 1, 1, 1, nn.Hardswish))
+        self.features = Stages(layers, [2, *(row.stride for row in spec.blocks), 1])
         # Not scaled by the width: it makes 3.9 and 7.5 million parameters at 0.75 and 1.25; the paper has 4.0 and 7.5.
-        hidden = nn.Linear(6 * channels, spec.hidden)
+        hidden = nn.Linear(HEAD_RATIO * channels, spec.hidden)
         self.classifier = nn.Sequential(hidden, nn.Hardswish(), nn.Dropout(0.2), nn.Linear(spec.hidden, num_classes))
         self._initialize()
 
@@ -96,4 +109,4 @@ class MobileNetV3(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.features(images).mean(dim=(2, 3)))
+        return self.classifier(self.features(images).maps[-1].mean(dim=(2, 3)))

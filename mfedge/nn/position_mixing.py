@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mfedge.families.mobile_former.spec import MIXING_RATIO
 from mfedge.nn.former import FeedForward
-
-MIXING_RATIO = 4
 
 
 class MixMobileToFormer(nn.Module):

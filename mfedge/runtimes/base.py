@@ -7,32 +7,57 @@ from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from mfedge.arrays import Array
 
 
 class Metadata(Struct, frozen=True):
-    """What a session knows about the file it has loaded."""
+    """What a session knows about the file it has loaded, and what executes it, as read back."""
 
     runtime: str  # "onnxruntime"
     version: str  # of the runtime's library
     input_shape: tuple[int | None, ...]  # in the file's own layout; None where it is dynamic
     layout: str  # "NCHW" or "NHWC", of the file's input
+    outputs: tuple[str, ...]  # their names, in the file's order
     threads: int  # intra-op threads asked for
-    execution: str  # which back end executes: provider, device and precision, or delegate and its partitions
+    provider: str  # which back end executes: "CPUExecutionProvider", "XNNPACK", …
+    compute: str | None  # numpy's name of the type it computes in; None: the runtime does not tell
+    stored: str | None = None  # of the type that most weights have in the file; None: the runtime does not tell
+    kernels: str = "portable"  # "native" where operators of the file are mfedge's own
+    isa: str | None = None  # instruction set that the native kernels use
+    partitions: int | None = None  # that the provider took, where it takes parts of a graph
+    whole: bool | None = None  # whether these are all of the graph
+
+    @property
+    def execution(self) -> str:
+        """All of it in one line, for people."""
+        words = [self.provider, self.compute or "precision not told"]
+        if self.stored not in (None, self.compute):
+            words.append(f"weights {self.stored}")
+        if self.kernels == "native":
+            words.append(f"native kernels, {self.isa}")
+        if self.partitions is not None:
+            parts = f"{self.partitions} partition{'s' * (self.partitions != 1)}"
+            words.append(f"{parts}, the whole graph" if self.whole else parts)
+        return ", ".join(words)
 
 
 class Session(Protocol):
-    """A loaded model. Not thread-safe; make one a thread."""
+    """A loaded model. Not thread-safe; make one per thread."""
 
     metadata: Metadata
 
-    def run(self, images: Array) -> Array:
-        """(B, 3, H, W) float32, always NCHW here → (B, classes) float32.
+    def run(self, images: Array) -> dict[str, Array]:
+        """Compute every output of a batch.
 
-        A session of a dynamic model takes another size at any call. Raises ArtifactError if the
-        file does not take this shape.
+        Args:
+            images: (B, 3, H, W) float32, always NCHW here. A session of a dynamic model takes another size at any call.
+
+        Returns:
+            Name → array, in the order of `metadata.outputs`.
+
+        Raises:
+            ArtifactError: the file does not take this shape.
         """
 
     def prepare(self, images: Array) -> Any:
@@ -43,13 +68,27 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """A module of mfedge.runtimes."""
-
-    NAME: str
-    SUFFIX: str  # of the model files it loads: ".onnx"
+    """A runtime's module."""
 
     def version(self) -> str:
         """Of the installed library. Raises MissingRuntimeError if there is none."""
 
     def load(self, path: Path, threads: int = 1) -> Session:
         """Raises MissingRuntimeError, or ArtifactError if the file cannot be loaded."""
+
+
+def missing(runtime: str, error: ImportError, extra: str) -> str:
+    """The one line for a runtime whose library is not installed."""
+    return f"{runtime}: not installed ({error}); pip install 'mfedge[{extra}]'"
+
+
+def first_line(error: Exception) -> str:
+    """A library's message without its stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def dominant(elements: dict[str, int]) -> str | None:
+    """The type that most weights have, of elements by numpy's name of the type."""
+    real = {name: count for name, count in elements.items() if np.dtype(name).kind == "f" or name in ("int8", "uint8")}
+    return max(real, key=lambda name: real[name]) if real else None

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from mfedge import kernels
+from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Array, Metadata
+from mfedge.runtimes.base import Metadata, dominant, first_line, missing
 
 NAME = "litert"
-SUFFIX = ".tflite"
 CUSTOM = "mfedge."  # how the names of native operators begin, as no other text in a file does
 
 
@@ -24,7 +25,7 @@ def _library() -> Any:
     try:
         from ai_edge_litert import interpreter
     except ImportError as error:
-        raise MissingRuntimeError(f"litert: not installed ({error}); pip install ai-edge-litert") from None
+        raise MissingRuntimeError(missing(NAME, error, NAME)) from None
     return interpreter
 
 
@@ -52,36 +53,48 @@ class TfliteSession:
             )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{path}: {name} cannot load it: {_first_line(error)}") from None
+            raise ArtifactError(f"{path}: {name} cannot load it: {first_line(error)}") from None
+        stored = _stored(self._interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(inputs[0]["shape"]) != 4:
             raise ArtifactError(f"{path}: expected one input (1, H, W, 3), found {[i['shape'] for i in inputs]}")
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input = inputs[0]["index"]
+        self._outputs = _outputs(self._interpreter, outputs)
         self._shape = tuple(int(size) for size in inputs[0]["shape"])
-        signature = tuple(None if size < 0 else int(size) for size in inputs[0]["shape_signature"])
-        self.metadata = Metadata(name, library_version, signature, "NHWC", threads, self._execution())
+        took, whole, ours = self._delegated({int(output["index"]) for output in outputs})
+        self.metadata = Metadata(
+            runtime=name,
+            version=library_version,
+            input_shape=tuple(None if size < 0 else int(size) for size in inputs[0]["shape_signature"]),
+            layout="NHWC",
+            outputs=tuple(self._outputs),
+            threads=threads,
+            provider="XNNPACK" if took else "CPU without a delegate",
+            # XNNPACK computes in float32 what is float32; what it makes of a quantised graph, it does not tell.
+            compute="float32" if stored in ("float32", "float16") else None,
+            stored=stored,
+            kernels="native" if ours else "portable",
+            isa=kernels.isa() if ours else None,
+            partitions=took,
+            whole=whole,
+        )
 
-    def _execution(self) -> str:
-        """Which operators the native kernels and XNNPACK took, from the interpreter's plan."""
+    def _delegated(self, outputs: set[int]) -> tuple[int, bool, int]:
+        """From the interpreter's plan: parts that XNNPACK took, whether they are all, and native operators."""
         operators = self._interpreter._get_ops_details()
         ours = {int(operator["outputs"][0]) for operator in operators if operator["op_name"].startswith(CUSTOM)}
-        delegates = [
+        parts = [
             operator
             for operator in operators
             if operator["op_name"] == "DELEGATE" and int(operator["outputs"][0]) not in ours
         ]
-        if ours:
-            return f"native kernels, float32, {len(ours)} operators; XNNPACK, {len(delegates)} of the rest"
-        if not delegates:
-            return "CPU, float32, no delegate"
-        whole = len(delegates) == 1 and self._output in delegates[0]["outputs"]
-        return f"XNNPACK, float32, {len(delegates)} partition{'s' * (len(delegates) > 1)}" + (
-            ", the whole graph" if whole and self._input in delegates[0]["inputs"] else ""
-        )
+        one = parts[0] if len(parts) == 1 and not ours else None
+        whole = one is not None and self._input in one["inputs"] and outputs <= {int(i) for i in one["outputs"]}
+        return len(parts), whole, len(ours)
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Array) -> dict[str, Array]:
         self.invoke(self.prepare(images))
-        return np.array(self._interpreter.get_tensor(self._output))
+        return {name: np.array(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
 
     def prepare(self, images: Array) -> Array:
         if images.ndim != 4 or images.shape[1] != 3:
@@ -103,12 +116,12 @@ class TfliteSession:
             self._interpreter.resize_tensor_input(self._input, list(shape), strict=True)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{self.metadata.runtime} cannot run {shape}: {_first_line(error)}") from None
+            raise ArtifactError(f"{self.metadata.runtime} cannot run {shape}: {first_line(error)}") from None
         self._shape = shape
 
 
 def delegate(library: Any, name: str) -> Any:
-    """mfedge's own, which runs the native operators; one an interpreter.
+    """mfedge's own, which runs the native operators; one per interpreter.
 
     Raises:
         MissingRuntimeError: it is not built, or this runtime does not take it.
@@ -119,10 +132,29 @@ def delegate(library: Any, name: str) -> Any:
         return library.load_delegate(str(file))
     except (ValueError, OSError, AttributeError) as error:
         raise MissingRuntimeError(
-            f"{name}: does not take the native kernels of {file}: {_first_line(error)}; use --kernels portable"
+            f"{name}: does not take the native kernels of {file}: {first_line(error)}",
+            about="kernels",
         ) from None
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _outputs(interpreter: Any, details: list[dict[str, Any]]) -> dict[str, int]:
+    """Name → tensor index, by the file's signature; of a file without one, by its tensors' names."""
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        named = {name: int(detail["index"]) for name, detail in runner.get_output_details().items()}
+        order = [int(detail["index"]) for detail in details]
+        if sorted(named.values()) == sorted(order):
+            return dict(sorted(named.items(), key=lambda item: order.index(item[1])))
+    return {str(detail["name"]): int(detail["index"]) for detail in details}
+
+
+def _stored(interpreter: Any) -> str | None:
+    """The type that most weights have: of tensors that no operator writes."""
+    written = {int(i) for operator in interpreter._get_ops_details() for i in operator["outputs"]}
+    elements: dict[str, int] = {}
+    for detail in interpreter.get_tensor_details():
+        if int(detail["index"]) not in written:
+            name = np.dtype(detail["dtype"]).name
+            elements[name] = elements.get(name, 0) + int(np.prod(detail["shape"]))
+    return dominant(elements)

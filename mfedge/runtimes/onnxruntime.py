@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from mfedge import kernels
+from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Array, Metadata
+from mfedge.runtimes.base import Metadata, dominant, first_line, missing
 
 NAME = "onnxruntime"
-SUFFIX = ".onnx"
-DOMAIN = b"mfedge"  # of the native operators, as mfedge/formats/onnx_native.py writes it
+DOMAIN = b"mfedge"  # of the native operators
+COMPUTE = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+TYPES = {1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64"}  # of TensorProto.DataType
 
 
 def _library() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingRuntimeError(f"onnxruntime: not installed ({error}); pip install onnxruntime") from None
+        raise MissingRuntimeError(missing(NAME, error, NAME)) from None
     onnxruntime.set_default_logger_severity(3)  # errors only: they arrive as exceptions too
     return onnxruntime
 
@@ -52,23 +56,36 @@ class OnnxruntimeSession:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found {[i.shape for i in inputs]}")
-        self._input, self._output = inputs[0].name, outputs[0].name
-        shape = tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
-        execution = f"{', '.join(self._session.get_providers())}, float32{', native kernels' if has_native else ''}"
-        self.metadata = Metadata(NAME, version(), shape, "NCHW", threads, execution)
+        self._input, self._outputs = inputs[0].name, [output.name for output in outputs]
+        stored = stored_as(path)
+        self.metadata = Metadata(
+            runtime=NAME,
+            version=version(),
+            input_shape=tuple(size if isinstance(size, int) else None for size in inputs[0].shape),
+            layout="NCHW",
+            outputs=tuple(self._outputs),
+            threads=threads,
+            provider=", ".join(self._session.get_providers()),
+            # Its kernels compute in the type of their inputs, and cast a weight stored as half once, as they load it.
+            # What they make of quantised weights, they do not tell.
+            compute=None if stored in ("int8", "uint8") else COMPUTE.get(inputs[0].type),
+            stored=stored,
+            kernels="native" if has_native else "portable",
+            isa=kernels.isa() if has_native else None,
+        )
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Array) -> dict[str, Array]:
         try:
-            (logits,) = self._session.run([self._output], {self._input: np.ascontiguousarray(images)})
+            values = self._session.run(self._outputs, {self._input: np.ascontiguousarray(images)})
         except Exception as error:  # as above
             raise ArtifactError(f"onnxruntime cannot run {images.shape}: {first_line(error)}") from None
-        return np.asarray(logits)
+        return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def prepare(self, images: Array) -> Array:
         return np.ascontiguousarray(images)
 
     def invoke(self, prepared: Any) -> None:
-        self._session.run([self._output], {self._input: prepared})
+        self._session.run(self._outputs, {self._input: prepared})
 
 
 def register(options: Any) -> None:
@@ -87,28 +104,72 @@ def register(options: Any) -> None:
 
 
 def is_native(path: Path) -> bool:
-    """Whether an ONNX file imports the operators of DOMAIN. Reads a few bytes: the graph is skipped, weights and all.
+    """Whether an ONNX file imports the operators of DOMAIN.
 
-    The file is a ModelProto, a sequence of fields; field 8 is an opset_import, whose field 1 is the domain. A file that
-    is none, or is not there, has no native operators: onnxruntime says what is wrong with it.
+    Few bytes are read: the graph is skipped, weights and all. Field 8 of a ModelProto is an opset_import, whose field 1
+    is the domain. A file that cannot be read has no native operators; loading it will report the error.
     """
     try:
         with path.open("rb") as file:
-            size = path.stat().st_size
-            while file.tell() < size:
-                field, wire = divmod(_varint(file), 8)
-                if wire == 0:
-                    _varint(file)
-                elif wire == 2 and field == 8:
-                    if bytes((10, len(DOMAIN))) + DOMAIN in file.read(_varint(file)):
-                        return True
-                elif wire in (1, 2, 5):
-                    file.seek({1: 8, 5: 4}.get(wire) or _varint(file), 1)
-                else:
-                    return False
+            return any(
+                field == 8 and bytes((10, len(DOMAIN))) + DOMAIN in file.read(length)
+                for field, length in _fields(file, path.stat().st_size)
+            )
     except (OSError, EOFError):
-        pass
-    return False
+        return False
+
+
+def stored_as(path: Path) -> str | None:
+    """numpy's name of the type that most weights of an ONNX file have; None if it cannot be read.
+
+    Field 7 of a ModelProto is the graph, whose field 5 is an initializer, a TensorProto: field 2 is the type of its
+    elements, field 9 their bytes. The bytes themselves are skipped.
+    """
+    elements: dict[str, int] = {}
+    try:
+        with path.open("rb") as file:
+            for field, length in _fields(file, path.stat().st_size):
+                if field != 7:
+                    continue
+                for inner, size in _fields(file, file.tell() + length):
+                    if inner != 5:
+                        continue
+                    kind, count = _initializer(file, file.tell() + size)
+                    if kind in TYPES:
+                        name = TYPES[kind]
+                        elements[name] = elements.get(name, 0) + count // np.dtype(name).itemsize
+    except (OSError, EOFError):
+        return None
+    return dominant(elements)
+
+
+def _initializer(file: BinaryIO, end: int) -> tuple[int, int]:
+    """A TensorProto's type, and how many bytes its elements have."""
+    kind = count = 0
+    for field, length in _fields(file, end):
+        if field == 2:
+            kind = length
+        elif field in (4, 9):  # floats one by one, or raw bytes
+            count = length
+    return kind, count
+
+
+def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
+    """(number, length of the payload that follows) of every field of a message that ends at `end`.
+
+    A varint field has no payload: its value stands in the length's place. What the caller does not read is skipped.
+    """
+    while file.tell() < end:
+        number, wire = divmod(_varint(file), 8)
+        if wire == 0:
+            yield number, _varint(file)
+            continue
+        if wire not in (1, 2, 5):
+            raise EOFError  # no protobuf
+        length = {1: 8, 5: 4}.get(wire) or _varint(file)
+        after = file.tell() + length
+        yield number, length
+        file.seek(after)
 
 
 def _varint(file: BinaryIO) -> int:
@@ -122,9 +183,3 @@ def _varint(file: BinaryIO) -> int:
         if byte[0] < 128:
             return value
     raise EOFError  # longer than any protobuf writes
-
-
-def first_line(error: Exception) -> str:
-    """A library's message without its stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from mfedge import kernels
+from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Array, Metadata
-from mfedge.runtimes.onnxruntime import first_line
+from mfedge.runtimes.base import Metadata, dominant, first_line, missing
 
 NAME = "openvino"
-SUFFIX = ".xml"
+TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8"}
 OPSET = "mfedge"  # of the native operators, as bindings/openvino.cpp names it
 BUILT_FOR = re.compile(rb"mfedge built for OpenVINO ([0-9.]+)\0")  # in the library, by the same file
 
@@ -28,7 +29,7 @@ def _library() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise MissingRuntimeError(f"openvino: not installed ({error}); pip install openvino") from None
+        raise MissingRuntimeError(missing(NAME, error, NAME)) from None
     return openvino
 
 
@@ -41,7 +42,7 @@ def load(path: Path, threads: int = 1) -> OpenvinoSession:
 
 
 def is_native(path: Path) -> bool:
-    """Whether an IR file has operators of OPSET. One that cannot be read has none: OpenVINO says what is wrong."""
+    """Whether an IR file has operators of OPSET. False for a file that cannot be read; loading it reports the error."""
     try:
         return f'version="{OPSET}"'.encode() in path.read_bytes()
     except OSError:
@@ -117,20 +118,50 @@ class OpenvinoSession:
         self._request = self._compiled.create_infer_request()
         sizes = model.inputs[0].partial_shape
         shape = tuple(size.get_length() if size.is_static else None for size in sizes)
-        kernels = ", native kernels" if is_native(path) else ""
+        has_native = is_native(path)
         precision = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.metadata = Metadata(NAME, version(), shape, "NCHW", threads, f"CPU, precision {precision}{kernels}")
+        self._names = [_name(output, i) for i, output in enumerate(self._compiled.outputs)]
+        self.metadata = Metadata(
+            runtime=NAME,
+            version=version(),
+            input_shape=shape,
+            layout="NCHW",
+            outputs=tuple(self._names),
+            threads=threads,
+            provider="CPU",
+            compute=TYPES.get(precision, precision),
+            stored=_stored(model),
+            kernels="native" if has_native else "portable",
+            isa=kernels.isa() if has_native else None,
+        )
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Array) -> dict[str, Array]:
         try:  # not infer(): in OpenVINO 2026.4 that one returns old results where an operation fails, and says nothing
             self._request.start_async({0: np.ascontiguousarray(images)})
             self._request.wait()
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot run {images.shape}: {reason(error)}") from None
-        return np.array(self._request.get_output_tensor(0).data)
+        return {name: np.array(self._request.get_output_tensor(i).data) for i, name in enumerate(self._names)}
 
     def prepare(self, images: Array) -> Any:
         return _library().Tensor(np.ascontiguousarray(images))
 
     def invoke(self, prepared: Any) -> None:
         self._request.infer({0: prepared}, share_inputs=True, share_outputs=True)
+
+
+def _name(output: Any, index: int) -> str:
+    """An output's name; a file of another tool may have none."""
+    names = sorted(output.get_names())
+    return names[0] if names else f"output_{index}"
+
+
+def _stored(model: Any) -> str | None:
+    """The type that most weights of a model have."""
+    elements: dict[str, int] = {}
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant":
+            name = TYPES.get(node.get_element_type().get_type_name())
+            if name is not None and name != "bfloat16":  # which numpy has no name for
+                elements[name] = elements.get(name, 0) + int(np.prod(node.get_output_shape(0)))
+    return dominant(elements)

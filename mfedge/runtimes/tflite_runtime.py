@@ -9,7 +9,6 @@ from mfedge.errors import MissingRuntimeError
 from mfedge.runtimes.litert import TfliteSession
 
 NAME = "tflite-runtime"
-SUFFIX = ".tflite"
 
 
 def _library() -> Any:

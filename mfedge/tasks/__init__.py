@@ -1,1 +1,1 @@
-"""What a network is for: one module per task."""
+"""What networks are for: what their outputs mean, and what it means that two of them agree."""

@@ -19,9 +19,11 @@ from onnx import numpy_helper
 from mfedge.artifacts import export as exporting
 from mfedge.artifacts import folder as artifact
 from mfedge.artifacts import manifest, parity
-from mfedge.artifacts.export import Request, export, verify
+from mfedge.artifacts.export import export
+from mfedge.artifacts.request import Request
+from mfedge.artifacts.verify import verify
 from mfedge.errors import ArtifactError, ParityError, StorageError, UsageError
-from mfedge.spec import Spec
+from mfedge.families.spec import Spec
 
 FORMATS = ("onnx", "openvino", "tflite")
 BYTES = {"onnx": "model.onnx", "openvino": "model.bin", "tflite": "model.tflite"}
@@ -30,7 +32,7 @@ BYTES = {"onnx": "model.onnx", "openvino": "model.bin", "tflite": "model.tflite"
 @pytest.fixture(scope="module")
 def artifacts(small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("artifacts")
-    return dict(zip(FORMATS, export(Request(small_spec, FORMATS, (64, 96)), folder), strict=True))
+    return dict(zip(FORMATS, export(Request.of(small_spec, FORMATS, (64, 96)), folder), strict=True))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -56,7 +58,7 @@ def test_an_artifact_holds_what_an_app_needs(artifacts: dict[str, Path], name: s
 def test_the_same_export_writes_the_same_folder(
     artifacts: dict[str, Path], name: str, small_spec: Spec, tmp_path: Path
 ) -> None:
-    (again,) = export(Request(small_spec, (name,), (64, 96)), tmp_path)
+    (again,) = export(Request.of(small_spec, (name,), (64, 96)), tmp_path)
     assert contents(again) == contents(artifacts[name])
 
 
@@ -142,7 +144,7 @@ def test_one_wrong_weight_is_refused(
     copy(artifacts[name], tmp_path)
     was = contents(before)
     with pytest.raises(ParityError, match=r"within 0\.0001 .* found .* at 64x96 .*4 of 4 cases fail"):
-        export(Request(small_spec, (name,), (64, 96)), tmp_path)
+        export(Request.of(small_spec, (name,), (64, 96)), tmp_path)
     assert contents(before) == was
     assert [path.name for path in tmp_path.iterdir()] == [before.name]
 
@@ -186,7 +188,7 @@ def test_a_failing_step_leaves_what_was_there(
         with monkeypatch.context() as patched:
             patched.setattr(parity, step, full)
             with pytest.raises(StorageError, match="no space left"):
-                export(Request(small_spec, ("onnx",), (64, 96)), tmp_path)
+                export(Request.of(small_spec, ("onnx",), (64, 96)), tmp_path)
         assert contents(tmp_path) == was
 
 
@@ -230,7 +232,7 @@ def test_a_killed_export_leaves_what_was_there(
 
 
 def test_a_folder_that_is_not_ours_is_never_replaced(small_spec: Spec, tmp_path: Path) -> None:
-    request = Request(small_spec, ("onnx",), (64, 96))
+    request = Request.of(small_spec, ("onnx",), (64, 96))
     destination = tmp_path / exporting.artifact_name(request, "onnx")
     destination.mkdir()
     (destination / "thesis.tex").write_text("years of work")
@@ -250,7 +252,7 @@ def test_publishing_works_where_names_cannot_be_exchanged(tmp_path: Path, monkey
 def test_an_unwritable_output_is_one_line(small_spec: Spec, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises((StorageError, UsageError), match="file"):
-        export(Request(small_spec, ("onnx",), (64, 96)), tmp_path / "file" / "out")
+        export(Request.of(small_spec, ("onnx",), (64, 96)), tmp_path / "file" / "out")
 
 
 def copy(folder: Path, to: Path) -> Path:

@@ -15,9 +15,9 @@ from mfedge.artifacts.export import Request, artifact_name, export, verify
 from mfedge.artifacts.parity import photograph
 from mfedge.artifacts.targets import Target, load_target
 from mfedge.errors import ArtifactError, MissingRuntimeError, UnsupportedError, UsageError
+from mfedge.families.spec import Spec
 from mfedge.formats import FORMATS
 from mfedge.kernels import find as native
-from mfedge.spec import Spec
 from mfedge.tasks.classify import classify
 from mfedge.zoo import load_spec
 from tests.cli.test_cli import run
@@ -37,7 +37,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     class Made(dict[str, Path]):
         def __missing__(self, name: str) -> Path:
-            request = Request(load_spec("26m"), (name,), (65, 97), kernels="native")
+            request = Request.of(load_spec("26m"), (name,), (65, 97), kernels="native")
             (self[name],) = export(request, tmp_path_factory.mktemp(name))
             return self[name]
 
@@ -87,7 +87,7 @@ def test_another_abi_is_refused(folders: dict[str, Path], tmp_path: Path) -> Non
 
 def test_manifests_of_before_are_read(small_spec: Spec, tmp_path: Path) -> None:
     """They have no word about kernels; their checksum is of the bytes without one."""
-    (folder,) = export(Request(small_spec, ("onnx",), (64, 64)), tmp_path)
+    (folder,) = export(Request.of(small_spec, ("onnx",), (64, 64)), tmp_path)
     written = manifest.read(folder)
     assert written.kernels == "portable" and written.kernels_abi is msgspec.UNSET
     before = msgspec.structs.replace(written, kernels=msgspec.UNSET)
@@ -102,7 +102,7 @@ def test_names(small_spec: Spec) -> None:
         ("portable", "mobile-former-26m-dynamic-fp16-onnx"),
         ("native", "mobile-former-26m-dynamic-fp16-native-onnx"),
     ):
-        assert artifact_name(Request(small_spec, ("onnx",), None, "fp16", kernels=kernels), "onnx") == name
+        assert artifact_name(Request.of(small_spec, ("onnx",), None, "fp16", kernels=kernels), "onnx") == name
 
 
 def test_targets_carry_kernels(tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_targets_carry_kernels(tmp_path: Path) -> None:
 
 def test_what_has_no_kernels_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mobilenet-v3-small"):
-        export(Request(load_spec("mobilenet-v3-small"), FORMATS, (64, 64), kernels="native"), tmp_path / "a")
+        export(Request.of(load_spec("mobilenet-v3-small"), FORMATS, (64, 64), kernels="native"), tmp_path / "a")
     wide = load_spec("26m", ["kernel=5"])
     with pytest.raises(UnsupportedError, match=r"^kernel: .*--kernels portable"):
-        export(Request(wide, FORMATS, (64, 64), kernels="native"), tmp_path / "a")
+        export(Request.of(wide, FORMATS, (64, 64), kernels="native"), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
@@ -135,7 +135,7 @@ def test_without_the_library_nothing_is_written(
         with pytest.raises(
             MissingRuntimeError, match=r"install a C.. compiler and reinstall, or use --kernels portable"
         ):
-            export(Request(small_spec, (name,), (64, 64), kernels="native"), tmp_path / "a")
+            export(Request.of(small_spec, (name,), (64, 64), kernels="native"), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 

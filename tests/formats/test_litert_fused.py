@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
+from mfedge.formats.operators import count_operators
 
 from mfedge import ops, runtimes
 from mfedge.artifacts import parity
-from mfedge.artifacts.export import Request, export
+from mfedge.artifacts.export import export
+from mfedge.artifacts.request import Request
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError, MissingRuntimeError
-from mfedge.formats.operators import count_operators
 from mfedge.formats.tflite.fused import MAX_NODES, options
 from mfedge.formats.tflite.lower import write
 from mfedge.formats.tflite.writer import Writer
@@ -452,7 +453,7 @@ def test_the_sample_app_says_what_is_wrong(sample: Path, tmp_path: Path) -> None
 
 
 def test_the_python_sample_sees_what_predict_sees(tmp_path: Path) -> None:
-    (artifact,) = export(Request(load_spec("26m"), ("tflite",), (193, 257), kernels="native"), tmp_path)
+    (artifact,) = export(Request.of(load_spec("26m"), ("tflite",), (193, 257), kernels="native"), tmp_path)
     command = [sys.executable, SAMPLES / "main.py", artifact, native.path("litert"), parity.photograph()]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     classes = classify(artifact, parity.photograph()).classes

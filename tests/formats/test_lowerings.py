@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from mfedge.formats.operators import count_operators
 from torch import nn
 
 from mfedge import runtimes
@@ -16,7 +17,6 @@ from mfedge.deploy import deploy, trace
 from mfedge.errors import UnsupportedError
 from mfedge.formats.onnx import lower as to_onnx
 from mfedge.formats.openvino import lower as to_openvino
-from mfedge.formats.operators import count_operators
 from mfedge.formats.tflite import lower as to_tflite
 from mfedge.ops import dynamic_relu, former_attention, former_to_mobile, mobile_to_former
 from mfedge.reference import TorchSession

@@ -17,21 +17,22 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from mfedge.formats.operators import count_operators
 from openvino.passes import ConvertFP32ToFP16, Manager
 from PIL import Image
 
 from mfedge import runtimes
-from mfedge.artifacts.export import Request, export
+from mfedge.artifacts.export import export
+from mfedge.artifacts.request import Request
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError, MissingRuntimeError
+from mfedge.families.spec import Spec
 from mfedge.formats.onnx import lower as to_onnx
 from mfedge.formats.openvino.lower import write
-from mfedge.formats.operators import count_operators
 from mfedge.kernels import find as native
 from mfedge.kernels.layout import Config
 from mfedge.reference import TorchSession
 from mfedge.runtimes.openvino import BUILT_FOR, extension
-from mfedge.spec import Spec
 from tests.conftest import network
 from tests.formats.openvino_common import FLOAT32, Array, assert_close, core, random
 
@@ -269,7 +270,7 @@ def test_without_the_library_portable_files_load_and_native_ones_say_what_is_mis
 
 
 def test_the_python_sample_classifies(small_spec: Spec, tmp_path: Path) -> None:
-    request = Request(small_spec, ("openvino",), (96, 64), kernels="native")
+    request = Request.of(small_spec, ("openvino",), (96, 64), kernels="native")
     (artifact,) = export(request, tmp_path)
     Image.fromarray(np.random.default_rng(3).integers(0, 256, (90, 120, 3), np.uint8)).save(tmp_path / "photo.png")
     done = subprocess.run(

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mfedge.formats.operators import count_operators
 
 from mfedge import runtimes
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError
-from mfedge.formats.operators import count_operators
 from mfedge.formats.tflite.lower import write
 from mfedge.formats.tflite.unroll import plan_unrolling
 from mfedge.formats.tflite.writer import Writer

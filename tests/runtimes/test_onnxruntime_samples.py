@@ -17,7 +17,8 @@ import pytest
 
 from mfedge import runtimes
 from mfedge.artifacts import parity
-from mfedge.artifacts.export import Request, export
+from mfedge.artifacts.export import export
+from mfedge.artifacts.request import Request
 from mfedge.deploy import deploy, trace
 from mfedge.formats.onnx import lower as to_onnx
 from mfedge.kernels import find as native
@@ -104,7 +105,7 @@ def test_the_cpp_sample_computes_the_same(tmp_path: Path) -> None:
 
 
 def test_the_python_sample_sees_what_predict_sees(tmp_path: Path) -> None:
-    request = Request(load_spec("26m"), ("onnx",), (193, 257), kernels="native")
+    request = Request.of(load_spec("26m"), ("onnx",), (193, 257), kernels="native")
     (folder,) = export(request, tmp_path)
     result = subprocess.run(
         [sys.executable, SAMPLES / "main.py", folder, native.path("onnxruntime"), parity.photograph()],

@@ -8,12 +8,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from mfedge import files
 from mfedge.bench.cases import checksum
 from mfedge.errors import UsageError
-from mfedge.formats import graph
+from mfedge.formats.table import read_graph
 from mfedge.sizes import Size
 
-SCHEMA = "mfedge.figures/1"
+STORED = files.Stored("stored figures", "mfedge.figures", 1, 16 << 20, UsageError)
+SCHEMA = f"{STORED.schema}/{STORED.current}"
 TRANSPOSES = {"Transpose", "TRANSPOSE"}
 CONSTANTS = {"Constant"}
 
@@ -66,9 +68,9 @@ def count(path: Path, size: Size) -> Figures:
     """The figures of a model file.
 
     Raises:
-        UsageError, ArtifactError: as `graph.read`.
+        UsageError, ArtifactError: as `read_graph`.
     """
-    found = graph.read(path, size)
+    found = read_graph(path, size)
     types = Counter(node.type for node in found.nodes if node.type not in CONSTANTS)
     return Figures(
         SCHEMA,
@@ -89,17 +91,7 @@ def read(path: Path) -> Figures:
     Raises:
         UsageError: no such file, or not of this schema.
     """
-    try:
-        figures = msgspec.json.decode(path.read_bytes(), type=Figures)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected stored figures ({SCHEMA}): {error}") from None
-    if figures.schema != SCHEMA:
-        raise UsageError(
-            f"{path}: expected schema {SCHEMA}, found {figures.schema}; store them again with this version"
-        )
-    return figures
+    return files.load(path, STORED, {1: lambda data: msgspec.json.decode(data, type=Figures)})
 
 
 def encode(figures: Figures) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
 from typing import Literal
 
 from msgspec import Struct
@@ -19,23 +18,13 @@ from mfedge.bench.measure.environment import Environment
 from mfedge.bench.results import intervals as statistics
 from mfedge.bench.results.intervals import Interval
 from mfedge.bench.results.schema import Visit
+from mfedge.errors import Exit
 from mfedge.sizes import Size
 
 SCHEMA = "mfedge.gate/1"
 CaseVerdict = Literal["pass", "regression", "inconclusive"]
 CaseKey = tuple[str, Size]  # runtime, input size
 Groups = Sequence[Sequence[float]]
-
-
-class Exit(IntEnum):
-    """The gate's exit codes."""
-
-    PASS = 0
-    REGRESSION = 1
-    USAGE = 2
-    INCONCLUSIVE = 3
-    ENVIRONMENT = 4
-    PARITY = 5
 
 
 class Settings(Struct, frozen=True):
@@ -146,6 +135,11 @@ def _verdict(
     )
 
 
+def verdict(code: Exit) -> str:
+    """A gate's exit code in a word."""
+    return "pass" if code is Exit.DONE else code.name.lower()
+
+
 def conclude(lines: Sequence[CaseLine], figures: Mapping[str, Sequence[FigureLine]]) -> tuple[Exit, list[str]]:
     """The whole gate's exit code and its reasons, worst first. Nothing judged at all is inconclusive, never a pass."""
     grown = [
@@ -160,7 +154,7 @@ def conclude(lines: Sequence[CaseLine], figures: Mapping[str, Sequence[FigureLin
         return Exit.REGRESSION, grown + slower + unsure
     if unsure or not (lines or figures):
         return Exit.INCONCLUSIVE, unsure or ["nothing was measured"]
-    return Exit.PASS, []
+    return Exit.DONE, []
 
 
 def _line(line: CaseLine) -> str:

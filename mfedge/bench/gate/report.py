@@ -6,9 +6,10 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from mfedge.bench.gate.judge import CaseLine, Exit, Report
+from mfedge.bench.gate.judge import CaseLine, Report, verdict
 from mfedge.bench.quantities import milliseconds
 from mfedge.bench.report.tables import interval_text
+from mfedge.errors import Exit
 
 COLUMNS = (
     "runtime",
@@ -21,24 +22,24 @@ COLUMNS = (
     "smallest visible",
     "verdict",
 )
-SIGNS = {0: "✅", 1: "❌", 3: "❔"}
+SIGNS = {Exit.DONE: "✅", Exit.REGRESSION: "❌", Exit.INCONCLUSIVE: "❔"}
 SAID = {
-    0: "no regression",
-    1: "regression",
-    3: "inconclusive: not a pass",
-    4: "environment mismatch",
-    5: "the outputs differ",
+    Exit.DONE: "no regression",
+    Exit.REGRESSION: "regression",
+    Exit.INCONCLUSIVE: "inconclusive: not a pass",
+    Exit.ENVIRONMENT: "environment mismatch",
+    Exit.PARITY: "the outputs differ",
 }
 
 
 def headline(report: Report) -> str:
     """One line."""
-    return f"{report.candidate} against {report.baseline}: {SAID.get(report.exit_code, report.verdict)}"
+    return f"{report.candidate} against {report.baseline}: {SAID.get(Exit.of(report.exit_code), report.verdict)}"
 
 
 def markdown(report: Report) -> str:
     """For a pull request's comment."""
-    lines = [f"### {SIGNS.get(report.exit_code, '⛔')} mfedge gate: {headline(report)}", ""]
+    lines = [f"### {SIGNS.get(Exit.of(report.exit_code), '⛔')} mfedge gate: {headline(report)}", ""]
     lines += [f"- {reason.replace('|', '/')}" for reason in report.reasons]
     if report.cases:
         lines += [
@@ -104,13 +105,12 @@ def junit(report: Report) -> bytes:
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def failed(baseline: str, candidate: str, code: int, reason: str, template: Report | None = None) -> Report:
+def failed(baseline: str, candidate: str, code: Exit, reason: str, template: Report | None = None) -> Report:
     """The report of a gate that ended before a judgement."""
     from mfedge.bench.gate.judge import SCHEMA, Settings
 
     settings, figures = (template.settings, template.figures) if template else (Settings(), {})
-    name = Exit(code).name.lower() if code in set(Exit) else "failed"
-    return Report(SCHEMA, baseline, candidate, code, name, (reason,), settings, figures, (), {}, 0, 0.0)
+    return Report(SCHEMA, baseline, candidate, int(code), verdict(code), (reason,), settings, figures, (), {}, 0, 0.0)
 
 
 def _method(report: Report) -> str:

@@ -18,26 +18,18 @@ import numpy as np
 from mfedge.bench.cases import Case
 from mfedge.bench.gate import judge as gate
 from mfedge.bench.gate.figures import FigureLine
-from mfedge.bench.gate.judge import CaseKey, CaseLine, Exit, Groups, Report, Settings, Sides
+from mfedge.bench.gate.judge import CaseKey, CaseLine, Groups, Report, Settings, Sides
 from mfedge.bench.measure import environment
 from mfedge.bench.measure.driver import Worker, WorkerError
 from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results import intervals as statistics
-from mfedge.bench.results.fairness import precision
+from mfedge.bench.results.fairness import computed
 from mfedge.bench.results.schema import Protocol, Visit
-from mfedge.errors import MfedgeError
+from mfedge.errors import Exit, GateError
 
 SIDES = ("baseline", "control", "candidate")
 T = TypeVar("T")
 Pair = tuple[Case, Case]  # baseline, candidate: the same runtime and size
-
-
-class GateError(MfedgeError):
-    """The gate ends before a judgement."""
-
-    def __init__(self, code: Exit, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = int(code)
 
 
 class Gate:
@@ -84,7 +76,7 @@ class Gate:
                 break
         code, reasons = gate.conclude(lines, figures)
         return Report(
-            gate.SCHEMA, baseline, candidate, int(code), code.name.lower(), tuple(reasons), self._settings, figures,
+            gate.SCHEMA, baseline, candidate, int(code), gate.verdict(code), tuple(reasons), self._settings, figures,
             tuple(lines), self._parity, looks, time.monotonic() - start, machine, self._samples(),
         )  # fmt: skip
 
@@ -142,21 +134,26 @@ class Gate:
         for side in ("baseline", "candidate"):
             loaded = workers[side].loaded
             assert loaded is not None
-            found[side] = f"{loaded.version}, {precision(loaded.execution)}, {loaded.threads} thread"
+            executed = loaded.executed
+            found[side] = f"{executed.version}, computed in {computed(executed)}, {executed.threads} thread"
         if found["baseline"] != found["candidate"]:
             message = f"expected one environment, found {found['baseline']} and {found['candidate']}"
             raise GateError(Exit.ENVIRONMENT, message)
 
     def _same_outputs(self, key: CaseKey, workers: dict[str, Worker]) -> None:
         """Both sides answer the same to the same image."""
-        before = np.array(self._guard("baseline", workers["baseline"].logits))
-        after = np.array(self._guard("candidate", workers["candidate"].logits))
+        before = self._guard("baseline", workers["baseline"].compute)
+        after = self._guard("candidate", workers["candidate"].compute)
         label = f"{key[0]} at {key[1]}"
-        if before.shape != after.shape:
-            raise GateError(Exit.PARITY, f"{label}: expected {before.size} outputs, found {after.size}")
-        if not np.isfinite(after).all() or not np.isfinite(before).all():
-            raise GateError(Exit.PARITY, f"{label}: expected finite outputs, found infinity or NaN")
-        difference = float(np.abs(after - before).max() / max(float(np.abs(before).max()), 1e-12))
+        sizes = [{name: len(values) for name, values in side.items()} for side in (before, after)]
+        if sizes[0] != sizes[1]:
+            raise GateError(Exit.PARITY, f"{label}: expected outputs {sizes[0]}, found {sizes[1]}")
+        difference = 0.0
+        for name in before:
+            was, now = np.array(before[name]), np.array(after[name])
+            if not np.isfinite(was).all() or not np.isfinite(now).all():
+                raise GateError(Exit.PARITY, f"{label}: {name}: expected finite outputs, found infinity or NaN")
+            difference = max(difference, float(np.abs(now - was).max() / max(float(np.abs(was).max()), 1e-12)))
         self._parity[label] = difference
         if difference > self._settings.tolerance:
             raise GateError(

@@ -20,7 +20,7 @@ from mfedge.bench.measure import messages, threads
 from mfedge.bench.measure.environment import out_of_memory_kills
 from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results.schema import Load, Protocol, Status
-from mfedge.errors import MfedgeError
+from mfedge.errors import Exit, MfedgeError
 
 SETTLE_BELOW = 0.05  # seconds: a longer inference does not notice the caches another process left behind
 ONE_THREAD = {
@@ -41,7 +41,7 @@ R = TypeVar("R", bound=messages.Reply)
 class WorkerError(MfedgeError):
     """A case that cannot be measured; `status` says how it ended. The others go on."""
 
-    def __init__(self, status: Status, message: str, exit_code: int = 1) -> None:
+    def __init__(self, status: Status, message: str, exit_code: Exit = Exit.REGRESSION) -> None:
         super().__init__(message)
         self.status: Status = status
         self.exit_code = exit_code
@@ -122,7 +122,7 @@ class Worker:
         )
 
     def visit(self) -> tuple[float, ...]:
-        """Seconds of one inference, a sample each.
+        """Seconds of one inference, one per sample.
 
         Raises:
             WorkerError: as `load`.
@@ -133,9 +133,9 @@ class Worker:
         request = messages.Sample(self.warm.loops, protocol.visit_seconds, protocol.samples_per_visit, settle)
         return self._ask(request, messages.Samples).seconds
 
-    def logits(self) -> tuple[float, ...]:
-        """What the model answers to the protocol's seeded image."""
-        return self._ask(messages.Logits(), messages.Answer).values
+    def compute(self) -> dict[str, tuple[float, ...]]:
+        """Every output, flat, for the protocol's seeded image."""
+        return self._ask(messages.Compute(), messages.Answer).outputs
 
     def check_threads(self) -> None:
         """Read back from the OS that no more threads compute than were asked for.
@@ -195,7 +195,7 @@ class Worker:
         line, _, self._buffer = self._buffer.partition(b"\n")
         reply = msgspec.json.decode(line, type=messages.Reply)
         if isinstance(reply, messages.Failed):
-            raise WorkerError("failed", " ".join(reply.message.split()), reply.exit_code)
+            raise WorkerError("failed", " ".join(reply.message.split()), Exit.of(reply.exit_code))
         assert isinstance(reply, kind), f"expected {kind.__name__}, found {type(reply).__name__}"
         return reply
 

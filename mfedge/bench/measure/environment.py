@@ -12,6 +12,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mfedge.formats.table import FORMATS
+from mfedge.runtimes.table import RUNTIMES
+
 ISA = (
     "sse4_2",
     "avx",
@@ -35,7 +38,6 @@ ISA = (
     "sve",
     "sve2",
 )
-LIBRARIES = ("numpy", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "tflite-runtime")
 PROBE_STEPS = 20_000
 CLOCK_LIMIT = 1.25  # slowest over fastest probe beyond which the result says so in its first line
 LOAD_LIMIT = 0.35  # load average a CPU, of others, beyond which it says so too
@@ -121,8 +123,15 @@ def capture(cpu: int | None) -> Environment:
         cgroup_memory_bytes=_cgroup_memory(),
         python=platform.python_version(),
         mfedge=__version__,
-        libraries={name: version for name in LIBRARIES if (version := distribution_version(name))},
+        libraries=libraries(),
     )
+
+
+def libraries() -> dict[str, str]:
+    """The version of everything that has a hand in a measured file or in its execution, where it is installed."""
+    named = ["numpy", *(row.distribution for row in RUNTIMES.values())]
+    named += [name for row in FORMATS.values() for name in row.libraries]
+    return {name: version for name in dict.fromkeys(named) if (version := distribution_version(name))}
 
 
 def cpu_flags() -> str:

@@ -1,8 +1,10 @@
-"""What the driver and a worker say to each other: one JSON object a line, over the worker's standard streams."""
+"""What the driver and a worker say to each other: one JSON object per line, over the worker's standard streams."""
 
 from __future__ import annotations
 
 from msgspec import Struct
+
+from mfedge.runtimes.base import Metadata
 
 
 class LoadModel(Struct, frozen=True, tag="load"):
@@ -34,11 +36,11 @@ class Sample(Struct, frozen=True, tag="sample"):
     settle: bool
 
 
-class Logits(Struct, frozen=True, tag="logits"):
+class Compute(Struct, frozen=True, tag="compute"):
     """What the model answers to the input image: for the gate's parity check."""
 
 
-Request = LoadModel | WarmUp | Sample | Logits
+Request = LoadModel | WarmUp | Sample | Compute
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -52,10 +54,7 @@ class Loaded(Struct, frozen=True, tag="loaded"):
 
     load_seconds: float
     first_seconds: float
-    version: str
-    execution: str
-    input_shape: tuple[int | None, ...]
-    threads: int
+    executed: Metadata
     pinned: tuple[int, ...]  # CPUs that any thread of the worker may use, read back
 
 
@@ -68,15 +67,15 @@ class Warm(Struct, frozen=True, tag="warmed"):
 
 
 class Samples(Struct, frozen=True, tag="samples"):
-    """Seconds of one inference, a sample each."""
+    """Seconds of one inference, one per sample."""
 
     seconds: tuple[float, ...]
 
 
 class Answer(Struct, frozen=True, tag="answer"):
-    """The first image's logits."""
+    """Every output for the input image, flat."""
 
-    values: tuple[float, ...]
+    outputs: dict[str, tuple[float, ...]]
 
 
 class Failed(Struct, frozen=True, tag="failed"):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol as Interface
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,8 +26,8 @@ from mfedge.bench.measure.driver import Worker, WorkerError
 from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results import crossover
 from mfedge.bench.results import intervals as statistics
-from mfedge.bench.results.schema import SCHEMA, CaseResult, Load, Result, Status, Visit
-from mfedge.bench.results.schema import Protocol as Settings
+from mfedge.bench.results.schema import SCHEMA, CaseResult, Load, Protocol, Result, Status, Visit
+from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
 
 LOADING = 4.0  # cost of a size beside its pixels, in inferences of 224×224: how the budget is shared out
@@ -47,7 +47,7 @@ class Progress(Struct, frozen=True):
     cases: tuple[CaseResult, ...]
 
 
-class Listener(Protocol):
+class Listener(Interface):
     """Who is told while it runs. Called between measurements only."""
 
     def update(self, progress: Progress) -> None:
@@ -76,20 +76,19 @@ class Record:
         self.message = ""
         self.loads: list[Load] = []
         self.visits: list[Visit] = []
-        self.known: dict[str, Any] = {}
+        self.executed: Metadata | None = None
 
     def fail(self, error: WorkerError) -> None:
         """Keep what was measured, and why there is no more."""
         self.status, self.message = error.status, str(error)
 
-    def result(self, threads: int) -> CaseResult:
+    def result(self) -> CaseResult:
         """As it is now."""
         case = self.case
         name = os.path.basename(case.path)
         return CaseResult(
             case.model, case.runtime, case.size, name, case.sha256, case.bytes, self.status, self.message,
-            batch_norms=case.batch_norms, threads_asked=threads, loads=tuple(self.loads), visits=tuple(self.visits),
-            **self.known,
+            executed=self.executed, batch_norms=case.batch_norms, loads=tuple(self.loads), visits=tuple(self.visits),
         )  # fmt: skip
 
 
@@ -99,20 +98,20 @@ class Run:
     def __init__(
         self,
         cases: Sequence[Case],
-        settings: Settings,
+        plan: Protocol,
         reference: str | None,
         title: str = "bench",
         listener: Listener | None = None,
         checkpoint: Callable[[Result], None] | None = None,
         loader: str = LOADER,
     ) -> None:
-        self.settings = settings
+        self.plan = plan
         self.reference = reference
         self._title, self._loader = title, loader
         self._listener: Listener = listener or Silent()
         self._checkpoint = checkpoint
         self._records = {(case.model, case.runtime, case.size): Record(case) for case in cases}
-        self._order = random.Random(settings.seed)
+        self._order = random.Random(plan.seed)
         self._between: list[environment.Moment] = []
         self._start = self._deadline = 0.0
         self._costs: dict[Size, float] = {}  # seconds of the last pass
@@ -124,16 +123,16 @@ class Run:
         Args:
             refine: then bisect for the crossover of every runtime, as long as time is left.
         """
-        cpu = self.settings.cpu
+        cpu = self.plan.cpu
         started, self._start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        self._deadline = self._start + self.settings.budget_seconds
+        self._deadline = self._start + self.plan.budget_seconds
         machine, before = environment.capture(cpu), environment.moment(cpu)
 
         def so_far(ended: str) -> Result:
-            cases = tuple(record.result(self.settings.threads) for record in self._records.values())
+            cases = tuple(record.result() for record in self._records.values())
             complete = ended != INTERRUPTED and all(case.status != "unmeasured" for case in cases)
             return Result(
-                SCHEMA, self._title, started, time.monotonic() - self._start, self.reference, self.settings,
+                SCHEMA, self._title, started, time.monotonic() - self._start, self.reference, self.plan,
                 machine, before, environment.moment(cpu), complete, ended, cases, tuple(self._between),
             )  # fmt: skip
 
@@ -159,11 +158,11 @@ class Run:
     def _passes(self, sizes: Iterable[Size], deadline: float, measured: Callable[[], None]) -> None:
         """Every size in fresh processes, then all of them once more.
 
-        So what differs from process to process, and from minute to minute, is in the intervals. Where one is still too
-        wide after the processes asked for, and time is left, there are more.
+        This way the intervals include variation between processes and over time. If an interval is still too wide after
+        the requested number of processes, further processes are added while time remains.
         """
         order = sorted(sizes, key=lambda size: (size.pixels, size))
-        wanted = self.settings.processes
+        wanted = self.plan.processes
         for process in count():
             todo = [size for size in order if process < wanted or (wanted > 1 and not self._precise(size))]
             end = time.monotonic() + (deadline - time.monotonic()) / max(1, wanted - process)
@@ -188,19 +187,19 @@ class Run:
         workers: dict[int, Worker] = {}
 
         def tell(round_: int, doing: str) -> None:
-            results = tuple(record.result(self.settings.threads) for record in records)
+            results = tuple(record.result() for record in records)
             left = max(0.0, self._left())
             self._listener.update(
-                Progress(size, index, sizes, process, self.settings.processes, round_, doing, left, results)
+                Progress(size, index, sizes, process, self.plan.processes, round_, doing, left, results)
             )
 
         try:
             for record in alive:
-                workers[id(record)] = Worker(record.case, self.settings, self._loader)
+                workers[id(record)] = Worker(record.case, self.plan, self._loader)
             for record in alive:
                 tell(0, f"loading {record.case.label}")
                 self._load(record, workers)
-            with environment.avoiding(self.settings.cpu):
+            with environment.avoiding(self.plan.cpu):
                 self._rounds(size, workers, process, end, tell)
             for record in alive:
                 if worker := workers.get(id(record)):
@@ -218,15 +217,12 @@ class Run:
         except WorkerError as error:
             self._drop(record, workers, error)
         if worker.loaded:
-            loaded = worker.loaded
-            record.known = {
-                "version": loaded.version, "execution": loaded.execution, "input_shape": loaded.input_shape
-            }  # fmt: skip
+            record.executed = worker.loaded.executed
 
     def _rounds(
         self, size: Size, workers: dict[int, Worker], process: int, end: float, tell: Callable[[int, str], None]
     ) -> None:
-        for index in range(self.settings.max_rounds):
+        for index in range(self.plan.max_rounds):
             order = [record for record in self._at(size) if id(record) in workers]
             self._order.shuffle(order)
             for position, record in enumerate(order):
@@ -238,7 +234,7 @@ class Run:
                 except WorkerError as error:
                     self._drop(record, workers, error)
             tell(index + 1, "measuring")
-            late, enough = time.monotonic() > end, index + 1 >= self.settings.min_rounds
+            late, enough = time.monotonic() > end, index + 1 >= self.plan.min_rounds
             if not order or self._left() <= 0 or (late and enough):
                 self._late = self._late or bool(order)
                 return
@@ -263,18 +259,18 @@ class Run:
             chosen = {key: seconds for key, seconds in case.rounds.items() if process in (None, key[0])}
             return statistics.log_ratios(chosen, reference.rounds if reference else dict.fromkeys(chosen, 1.0))
 
-        results = [record.result(1) for record in self._at(size) if record.status == "ok"]
+        results = [record.result() for record in self._at(size) if record.status == "ok"]
         for case in results:
             reference = next((r for r in results if r.model == self.reference and r.runtime == case.runtime), None)
             if self.reference is not None and (reference is None or reference is case):
                 continue
-            found = statistics.interval(groups(case, reference), self.settings.level)
-            if found is None or found.exp().width > self.settings.precision:
+            found = statistics.interval(groups(case, reference), self.plan.level)
+            if found is None or found.exp().width > self.plan.within:
                 return False
         return True
 
     def _finished(self) -> bool:
-        if self.settings.processes == 1:
+        if self.plan.processes == 1:
             return not self._late
         return all(self._precise(size) for size in {size for _, _, size in self._records})
 
@@ -303,7 +299,7 @@ class Run:
         for (name, other, size), record in self._records.items():
             reference = self._records.get((str(self.reference), runtime, size))
             if (name, other) == (model, runtime) and reference and record.status == reference.status == "ok":
-                found[size.side] = statistics.log_ratios(record.result(1).rounds, reference.result(1).rounds)
+                found[size.side] = statistics.log_ratios(record.result().rounds, reference.result().rounds)
         return found
 
 

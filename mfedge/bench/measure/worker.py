@@ -18,20 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mfedge import plugins
+from mfedge.arrays import random_images
 from mfedge.bench.measure import messages
 from mfedge.errors import MfedgeError
+from mfedge.runtimes.table import RUNTIMES
 
 if TYPE_CHECKING:
     from mfedge.runtimes.base import Session
 
 LOADER = "mfedge.runtimes:load"
-LIBRARIES = {
-    "torch": "torch",
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-    "litert": "ai_edge_litert.interpreter",
-    "tflite-runtime": "tflite_runtime.interpreter",
-}
 WINDOW_SECONDS, WINDOW_RUNS = 0.12, 2  # of warm-up: at least so long and so many
 OUT_OF_MEMORY = ("bad_alloc", "not enough memory", "can't allocate memory", "failed to allocate", "cannot allocate")
 
@@ -47,11 +43,8 @@ class Bench:
 
     def load(self, request: messages.LoadModel) -> messages.Loaded:
         """Pin, load, prepare, and run once."""
-        import numpy as np
-
         pin_all_threads(request.cpu)
-        shape = (1, 3, request.height, request.width)
-        self._images = np.random.default_rng(request.seed).standard_normal(shape, dtype=np.float32)
+        self._images = random_images(request.seed, request.height, request.width)
         start = time.perf_counter()
         session = self._load(Path(request.path), runtime=request.runtime, threads=request.threads)
         loaded = time.perf_counter()
@@ -60,14 +53,10 @@ class Bench:
         session.invoke(self._prepared)
         first = time.perf_counter()
         pin_all_threads(request.cpu)
-        known = session.metadata
         return messages.Loaded(
             load_seconds=loaded - start,
             first_seconds=first - prepared,
-            version=str(known.version),  # PyTorch's is a subclass
-            execution=known.execution,
-            input_shape=tuple(known.input_shape),
-            threads=known.threads,
+            executed=session.metadata,
             pinned=allowed_cpus(),
         )
 
@@ -100,10 +89,11 @@ class Bench:
             seconds += self._timed(1, request.loops)
         return messages.Samples(tuple(seconds))
 
-    def logits(self) -> messages.Answer:
-        """Of the first image."""
+    def compute(self) -> messages.Answer:
+        """Every output for the image."""
         assert self._session is not None
-        return messages.Answer(tuple(float(value) for value in self._session.run(self._images)[0].ravel()))
+        found = self._session.run(self._images)
+        return messages.Answer({name: tuple(float(number) for number in found[name].ravel()) for name in found})
 
     def _timed(self, samples: int, loops: int) -> list[float]:
         """Seconds of one inference, for each of `samples` loops."""
@@ -154,8 +144,8 @@ def _handle(bench: Bench, request: messages.Request) -> messages.Reply:
                 return bench.warm(request)
             case messages.Sample():
                 return bench.sample(request)
-            case messages.Logits():
-                return bench.logits()
+            case messages.Compute():
+                return bench.compute()
     except MfedgeError as error:
         return messages.Failed(str(error), error.exit_code)
     except Exception as error:  # whatever a runtime throws is this case's result, not the end of the run
@@ -175,8 +165,9 @@ def main(arguments: list[str]) -> None:
         pipe.write(msgspec.json.encode(reply) + b"\n")
 
     try:
-        with contextlib.suppress(ImportError):  # what is missing, loading will say
-            importlib.import_module(LIBRARIES.get(runtime, "numpy"))
+        plugins.load()
+        with contextlib.suppress(ImportError):  # loading reports a missing library
+            importlib.import_module(RUNTIMES[runtime].library if runtime in RUNTIMES else "numpy")
         module, _, function = loader.partition(":")
         bench = Bench(getattr(importlib.import_module(module), function))
     except Exception as error:  # a broken library is this case's result too

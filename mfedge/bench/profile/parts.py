@@ -1,41 +1,38 @@
-"""Which part of the network an operator belongs to, by the module path in its name."""
+"""Which part of the network an operator belongs to, by the module path in its name and the families' own words."""
 
 from __future__ import annotations
 
 import re
 
-from mfedge.bench.profile.schema import Part
+from mfedge.families.table import FAMILIES
 from mfedge.formats.fused_graph import kind_of
 
-LAYOUT = re.compile(r"^reorder", re.IGNORECASE)  # inserted by the runtime, in no file
-BLOCK = re.compile(r"\bblocks[./]\d+/Block(_\d+)?(:\d)?$")  # a native one, where the runtime says another type
+LAYOUT, OTHER, FUSED = "layout", "other", "block (fused)"
+REORDER = re.compile(r"^reorder", re.IGNORECASE)  # inserted by the runtime, in no file
 PLAIN = {"relu", "relu6", "clip", "clamp", "hardswish", "hswish", "relu_n1_to_1", "minimum", "maximum"}
-RULES: tuple[tuple[re.Pattern[str], Part], ...] = (
-    (re.compile(r"dynamic_relu|act[12]?[./]hyper|\bhyper\b"), "dynamic ReLU"),
-    (re.compile(r"mobile_to_former"), "Mobile→Former"),
-    (re.compile(r"former_to_mobile"), "Mobile←Former"),
-    (re.compile(r"\bclassifier\b|\bhead\b"), "head"),
-    (re.compile(r"\bstem\b|\bfeatures[./]0\b"), "stem"),
-    (re.compile(r"\bmobile[./]act[12]\b"), "dynamic ReLU"),
-    (re.compile(r"\bformer\b"), "Former"),
-    (re.compile(r"\bmobile\b|\bblocks\b|\bfeatures\b"), "Mobile"),
-)
 
 
-def part_of(name: str, kind: str) -> Part:
+def order() -> tuple[str, ...]:
+    """Every part, as tables list them: the families' words, then what belongs to none."""
+    named = [part for family in FAMILIES.values() for part in family.order]
+    return tuple(dict.fromkeys([*named, FUSED, LAYOUT, OTHER]))
+
+
+def part_of(name: str, kind: str) -> str:
     """The part of an operator.
 
     Args:
         name: as in the file: "blocks.3.former.project/Gemm_185".
         kind: the operator's type as the runtime calls it; a reorder belongs to the runtime, wherever it stands.
     """
-    if LAYOUT.match(kind):
-        return "layout"
-    if kind_of(kind) == "Block" or BLOCK.search(name):
-        return "block (fused)"
+    if REORDER.match(kind):
+        return LAYOUT
+    if kind_of(kind) == "Block":
+        return FUSED
     path = re.sub(r"_(?=blocks|stem|classifier|features)", " ", name)
-    for pattern, part in RULES:
-        if pattern.search(path):
-            plain = part == "dynamic ReLU" and kind.lower() in PLAIN and not re.search(r"dynamic_relu|hyper", path)
-            return "Mobile" if plain else part
-    return "other"
+    for family in FAMILIES.values():
+        for pattern, part in family.scopes:
+            if re.search(pattern, path):
+                plain = part == "dynamic ReLU" and kind.lower() in PLAIN and not re.search(r"dynamic_relu|hyper", path)
+                return "Mobile" if plain else part
+    return OTHER

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from mfedge.bench.profile.schema import Machine
+from mfedge.bench.profile.schema import Peak
 
 ACCUMULATORS = 14  # of 16 registers, two hold the factors: enough for two units of five cycles' latency
 ITERATIONS = 200_000
@@ -26,7 +26,7 @@ REPEATS = 12
 COPY_BYTES = 192 << 20  # far beyond any last-level cache
 
 
-def measure(cpu: int | None) -> Machine:
+def measure(cpu: int | None) -> Peak:
     """In a process of its own, as its libraries must be told to use one thread before they load."""
     from mfedge.bench.measure.driver import ONE_THREAD, module_path
 
@@ -34,7 +34,7 @@ def measure(cpu: int | None) -> Machine:
     command = [sys.executable, "-m", "mfedge.bench.profile.peak", "" if cpu is None else str(cpu)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     madds, bandwidth = json.loads(done.stdout)
-    return Machine(madds, bandwidth)
+    return Peak(madds, bandwidth)
 
 
 def peak_madds(flags: str) -> float:

@@ -1,4 +1,7 @@
-"""Seconds of every operator, from each runtime's own profiler."""
+"""Seconds of every operator, from each runtime's own profiler.
+
+A profiler is a function (path, images, runs, graph) → Measured, which the runtime's row names.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,9 @@ class Measured(Struct, frozen=True):
     source: str
 
 
-def onnxruntime(path: Path, images: Images, runs: int, graph: Graph) -> Measured:
+def onnxruntime(path: Path, images: Images, runs: int, graph: Graph | None) -> Measured:
     """onnxruntime's own profile: kernels after its optimisations; fused ones keep one name."""
+    assert graph is not None, "a file of onnxruntime's has been read"
     import onnxruntime as library
 
     from mfedge.runtimes.onnxruntime import is_native, register
@@ -68,7 +72,7 @@ def onnxruntime(path: Path, images: Images, runs: int, graph: Graph) -> Measured
     return Measured(timed, whole, "Times from onnxruntime's profiler (whole microseconds a kernel).")
 
 
-def openvino(path: Path, images: Images, runs: int) -> Measured:
+def openvino(path: Path, images: Images, runs: int, graph: Graph | None) -> Measured:
     """OpenVINO's performance counters: what was fused away has no line; float32 asked for, as in the bench."""
     import openvino as library
 
@@ -105,7 +109,7 @@ def openvino(path: Path, images: Images, runs: int) -> Measured:
     return Measured(timed, statistics.median(seconds), "Times from OpenVINO's performance counters, float32.")
 
 
-def torch(path: Path, images: Images, runs: int) -> Measured:
+def torch(path: Path, images: Images, runs: int, graph: Graph | None) -> Measured:
     """Eager PyTorch, layer by layer of the deployed network; multiply-adds by PyTorch's own counter."""
     import torch as library
     from torch import fx
@@ -164,12 +168,12 @@ def torch(path: Path, images: Images, runs: int) -> Measured:
     return Measured(timed, whole, "Times of PyTorch's layers, one after the other, Python's share included.")
 
 
-def litert(graph: Graph) -> Measured:
-    """No times: LiteRT's Python package has no operator profiler, and XNNPACK runs all as one partition."""
+def untimed(label: str, graph: Graph | None) -> Measured:
+    """For a runtime without a profiler (LiteRT's Python package has none): the file's operators, without times."""
     return Measured(
-        tuple(Timed(node.name, node.type, None) for node in graph.nodes),
+        tuple(Timed(node.name, node.type, None) for node in (graph.nodes if graph else ())),
         None,
-        "LiteRT's Python package offers no operator times: only the whole inference is measured, "
+        f"{label}'s Python package offers no operator times: only the whole inference is measured, "
         "the operators are listed with what they compute and move.",
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from mfedge.bench.profile.schema import PARTS, Profile, shares
+from mfedge.bench.profile.parts import order
+from mfedge.bench.profile.schema import Profile, shares
 from mfedge.bench.report.palette import GRID, INK, QUIET
 
 COLOURS = (
@@ -29,7 +30,7 @@ def draw(profile: Profile) -> dict[str, bytes]:
         found = [s for s in shares(profile, "part") if s.seconds and s.madds and s.bytes]
         total = sum(operator.seconds or 0.0 for operator in profile.operators) or 1.0
         for share in found:
-            i = PARTS.index(share.name)
+            i = order().index(share.name) % len(MARKERS) if share.name in order() else len(MARKERS) - 1
             part = (share.seconds or 0.0) / total
             axes.scatter([share.madds / share.bytes], [share.madds / (share.seconds or 1) / 1e9], s=30 + 900 * part,
                          color=COLOURS[i], marker=MARKERS[i], alpha=0.85, edgecolor="white", zorder=3,

@@ -7,17 +7,19 @@ import time
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
+from mfedge import files
+from mfedge.arrays import random_images
 from mfedge.bench.cases import checksum
 from mfedge.bench.measure.environment import pinned
 from mfedge.bench.profile import peak as machine
 from mfedge.bench.profile import profilers
 from mfedge.bench.profile.parts import part_of
-from mfedge.bench.profile.schema import SCHEMA, Machine, Operator, Profile
-from mfedge.errors import UsageError
-from mfedge.formats import graph as graphs
+from mfedge.bench.profile.schema import SCHEMA, STORED, Operator, Peak, Profile
+from mfedge.families.table import imported
 from mfedge.formats.graph import Graph, Node
+from mfedge.formats.table import read_graph
+from mfedge.runtimes.table import runtime_named
 from mfedge.sizes import Size
 
 WARMUP = 3
@@ -29,7 +31,7 @@ def profile(path: Path, model: str, runtime: str, size: Size, runs: int = 20, cp
     Args:
         path: of the file (for PyTorch the variant's TOML).
         model: its name in the report.
-        runtime: torch, onnxruntime, openvino, litert or tflite-runtime.
+        runtime: a name of the runtimes' table.
         runs: inferences that are timed, with and without the profiler.
         cpu: to pin to.
 
@@ -39,8 +41,9 @@ def profile(path: Path, model: str, runtime: str, size: Size, runs: int = 20, cp
     from mfedge import runtimes
 
     reached = machine.measure(cpu)
-    images = np.random.default_rng(0).standard_normal((1, 3, size.height, size.width), dtype=np.float32)
-    counted = None if runtime == "torch" else graphs.read(path, size)
+    images = random_images(0, size.height, size.width)
+    row = runtime_named(runtime)
+    counted = read_graph(path, size) if row.artifacts else None
     with pinned(cpu):
         session = runtimes.load(path, runtime=runtime, threads=1)
         prepared = session.prepare(images)
@@ -49,7 +52,10 @@ def profile(path: Path, model: str, runtime: str, size: Size, runs: int = 20, cp
             start = time.perf_counter()
             session.invoke(prepared)
             seconds.append(time.perf_counter() - start)
-        measured = _profiler(runtime, path, images, runs, counted)
+        if row.profiler is not None:
+            measured = imported(row.profiler)(path, images, runs, counted)
+        else:
+            measured = profilers.untimed(row.label, counted)
     return assemble(
         measured, counted, reached, model, runtime, str(session.metadata.version), size, path,
         statistics.median(seconds[WARMUP:]), runs,
@@ -59,7 +65,7 @@ def profile(path: Path, model: str, runtime: str, size: Size, runs: int = 20, cp
 def assemble(
     measured: profilers.Measured,
     counted: Graph | None,
-    reached: Machine,
+    reached: Peak,
     model: str,
     runtime: str,
     version: str,
@@ -93,20 +99,6 @@ def _with_product(nodes: list[Node], kind: str, counted: Graph) -> list[Node]:
     return nodes + [node for node in counted.nodes if node.madds and wanted & set(node.outputs)]
 
 
-def _profiler(
-    runtime: str, path: Path, images: profilers.Images, runs: int, counted: Graph | None
-) -> profilers.Measured:
-    if runtime == "onnxruntime":
-        assert counted is not None
-        return profilers.onnxruntime(path, images, runs, counted)
-    if runtime == "openvino":
-        return profilers.openvino(path, images, runs)
-    if runtime == "torch":
-        return profilers.torch(path, images, runs)
-    assert counted is not None
-    return profilers.litert(counted)
-
-
 def encode(made: Profile) -> bytes:
     """As stored: JSON, indented, a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n"
@@ -118,12 +110,4 @@ def read(path: Path) -> Profile:
     Raises:
         UsageError: no such file, or not of this schema.
     """
-    try:
-        stored = msgspec.json.decode(path.read_bytes(), type=Profile)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected a profile ({SCHEMA}): {error}") from None
-    if stored.schema != SCHEMA:
-        raise UsageError(f"{path}: expected schema {SCHEMA}, found {stored.schema}; profile again with this version")
-    return stored
+    return files.load(path, STORED, {1: lambda data: msgspec.json.decode(data, type=Profile)})

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from msgspec import Struct
 
+from mfedge import files
+from mfedge.bench.profile import parts
+from mfedge.errors import UsageError
 from mfedge.sizes import Size
 
-SCHEMA = "mfedge.profile/1"
-Part = Literal[
-    "stem", "Mobile", "Mobile→Former", "Former", "Mobile←Former", "dynamic ReLU",
-    "block (fused)",  # a native operator: all of the five before in one
-    "head", "layout", "other",
-]  # fmt: skip
-PARTS: tuple[Part, ...] = get_args(Part)
+STORED = files.Stored("a profile", "mfedge.profile", 1, 64 << 20, UsageError)
+SCHEMA = f"{STORED.schema}/{STORED.current}"
 
 
 class Operator(Struct, frozen=True):
@@ -22,13 +20,13 @@ class Operator(Struct, frozen=True):
 
     name: str  # as in the file
     type: str  # as the runtime calls it
-    part: Part
+    part: str  # of `parts.order()`
     seconds: float | None  # of one inference, median over runs; None: the runtime does not tell
     madds: int | None  # multiply-adds; None: not known for what the runtime fused
     bytes: int | None  # read and written: inputs, weights, outputs, each once
 
 
-class Machine(Struct, frozen=True):
+class Peak(Struct, frozen=True):
     """What one core was measured to reach, moments before."""
 
     madds_per_second: float  # float32 multiply-adds
@@ -50,7 +48,7 @@ class Profile(Struct, frozen=True):
     profiled_seconds: float | None  # the same with profiling on: what it costs; None: no profiler
     madds: int  # of the whole network, as the file says
     source: str  # how the times were got, or why there are none
-    machine: Machine
+    machine: Peak
     operators: tuple[Operator, ...]
 
     @property
@@ -68,11 +66,11 @@ class Share(Struct, frozen=True):
     madds: int
     bytes: int
 
-    def of_peak(self, machine: Machine) -> float | None:
+    def of_peak(self, machine: Peak) -> float | None:
         """Share of the measured float32 peak reached, 0 to 1."""
         return self.madds / self.seconds / machine.madds_per_second if self.seconds else None
 
-    def of_bandwidth(self, machine: Machine) -> float | None:
+    def of_bandwidth(self, machine: Peak) -> float | None:
         """Share of the measured memory bandwidth reached; above 1 where the caches serve it."""
         return self.bytes / self.seconds / machine.bytes_per_second if self.seconds else None
 
@@ -93,5 +91,6 @@ def shares(profile: Profile, by: Literal["part", "type"]) -> list[Share]:
         for name, members in groups.items()
     ]
     if by == "part":
-        return sorted(found, key=lambda share: PARTS.index(share.name))
+        order = parts.order()  # a stored profile may have a part that this version does not know
+        return sorted(found, key=lambda share: order.index(share.name) if share.name in order else len(order))
     return sorted(found, key=lambda share: (-(share.seconds or 0.0), -share.madds, share.name))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from html import escape
 
-from mfedge.bench.profile.schema import Machine, Profile, Share, shares
+from mfedge.bench.profile.schema import Peak, Profile, Share, shares
 from mfedge.bench.quantities import milliseconds
 from mfedge.bench.report import html
-from mfedge.bench.report.palette import label
+from mfedge.runtimes.table import label
 
 COLUMNS = ("part", "operators", "ms", "share", "M MAdds", "MB", "of peak", "of bandwidth")
 TOP = 25  # operators in a table
 
 
-def cells(share: Share, total: float, machine: Machine) -> tuple[str, ...]:
+def cells(share: Share, total: float, machine: Peak) -> tuple[str, ...]:
     """One line, in the order of COLUMNS."""
     return (
         share.name, str(share.operators), milliseconds(share.seconds),

@@ -93,7 +93,7 @@ def _environment(result: Result) -> list[tuple[str, ...]]:
         *sorted(machine.libraries.items()),
         ("threads", str(protocol.threads)),
         ("processes of each case", str(protocol.processes)),
-        ("interval", f"{protocol.level:.0%}, to reach ±{protocol.precision:.1%}"),
+        ("interval", f"{protocol.level:.0%}, to reach ±{protocol.within:.1%}"),
     ]
 
 

@@ -7,9 +7,9 @@ import io
 from typing import TYPE_CHECKING
 
 from mfedge.bench.quantities import mebibytes, milliseconds
-from mfedge.bench.report.palette import label
 from mfedge.bench.results.intervals import Interval
 from mfedge.bench.results.summary import CaseRow, Summary
+from mfedge.runtimes.table import label
 
 if TYPE_CHECKING:
     from rich.table import Table

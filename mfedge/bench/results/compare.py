@@ -9,14 +9,8 @@ from msgspec import Struct
 from mfedge.bench.results import summary
 from mfedge.bench.results.intervals import Interval
 from mfedge.bench.results.schema import Result
-from mfedge.errors import MfedgeError, UsageError
+from mfedge.errors import EnvironmentMismatchError, UsageError
 from mfedge.sizes import Size
-
-
-class EnvironmentMismatch(MfedgeError):
-    """The two results were not measured in the same environment."""
-
-    exit_code = 4
 
 
 class Line(Struct, frozen=True):
@@ -39,12 +33,12 @@ def compare(old: Result, new: Result, ratios_only: bool) -> list[Line]:
     """Case by case: medians in seconds, or with `ratios_only` the ratios to the reference of the same run.
 
     Raises:
-        EnvironmentMismatch: different environments, and not `ratios_only`.
+        EnvironmentMismatchError: different environments, and not `ratios_only`.
         UsageError: no case that both have.
     """
     differences = old.environment.differences(new.environment)
     if differences and not ratios_only:
-        raise EnvironmentMismatch(
+        raise EnvironmentMismatchError(
             f"the environments differ ({'; '.join(differences)}): milliseconds cannot be compared; pass --ratios-only"
         )
     if ratios_only and old.reference != new.reference:

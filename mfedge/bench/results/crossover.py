@@ -15,10 +15,6 @@ from msgspec import Struct
 
 from mfedge.bench.results import intervals as statistics
 
-PAPER_PIXELS = (
-    750  # figure 5 of the paper: Mobile-Former-214M against MobileNetV3-Large 1.0, one thread, ARM or x86 CPU
-)
-
 Groups = Sequence[Sequence[float]]
 
 

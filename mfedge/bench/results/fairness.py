@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import TypeVar
 
 from msgspec import Struct
 
 from mfedge.bench.results.schema import CaseResult, Result
+from mfedge.runtimes.base import Metadata
 
 T = TypeVar("T")
 
@@ -29,24 +29,16 @@ def checks(result: Result) -> list[Check]:
     for runtime in dict.fromkeys(case.runtime for case in cases):
         mine = [case for case in cases if case.runtime == runtime]
         if len({case.model for case in mine}) > 1:
-            found += [_sizes(runtime, mine), _precision(runtime, mine), _batch_norm(runtime, mine)]
+            found += [_sizes(runtime, mine), _computed(runtime, mine), _batch_norm(runtime, mine)]
     found.append(Check(True, "Every case of a size is given the same image, batch 1."))
     return found
 
 
-def precision(execution: str) -> str:
-    """ "f32" from "CPU, precision f32" or "CPUExecutionProvider, float32"; what is not a precision is left out."""
-    words = re.findall(r"bfloat16|bf16|float16|fp16|f16|float32|fp32|f32|int8|uint8|i8|u8", execution.lower())
-    short = {
-        "float32": "f32",
-        "fp32": "f32",
-        "float16": "f16",
-        "fp16": "f16",
-        "bfloat16": "bf16",
-        "int8": "i8",
-        "uint8": "u8",
-    }
-    return "+".join(sorted({short.get(word, word) for word in words})) or "not stated"
+def computed(executed: Metadata | None) -> str:
+    """The type that a case is computed in; "not told" where the runtime does not tell."""
+    if executed is None or executed.compute is None:
+        return "not told"
+    return executed.compute
 
 
 def _threads(cases: Iterable[CaseResult], allowed: int) -> Check:
@@ -72,15 +64,17 @@ def _sizes(runtime: str, cases: list[CaseResult]) -> Check:
     return Check(same, f"{runtime}: {'the same' if same else 'not the same'} sizes measured for every model.")
 
 
-def _precision(runtime: str, cases: list[CaseResult]) -> Check:
-    found = _by_model((case.model, precision(case.execution)) for case in cases)
-    versions = {case.version for case in cases}
-    if len({precision for values in found.values() for precision in values}) > 1:
+def _computed(runtime: str, cases: list[CaseResult]) -> Check:
+    found = _by_model((case.model, computed(case.executed)) for case in cases)
+    versions = {case.executed.version for case in cases if case.executed}
+    if len({value for values in found.values() for value in values}) > 1:
         listed = ", ".join(f"{model} {' and '.join(values)}" for model, values in found.items())
-        return Check(False, f"{runtime}: precisions differ: {listed}.")
+        return Check(False, f"{runtime}: not computed in the same type: {listed}.")
     value = next(iter(found.values()))[0]
-    fair = None if value == "not stated" else len(versions) == 1
-    return Check(fair, f"{runtime} {', '.join(sorted(versions))}: every model executed in {value}, as read back.")
+    if value == "not told":
+        return Check(None, f"{runtime}: it does not tell what type it computes in.")
+    fair = len(versions) == 1
+    return Check(fair, f"{runtime} {', '.join(sorted(versions))}: every model computed in {value}, as read back.")
 
 
 def _batch_norm(runtime: str, cases: list[CaseResult]) -> Check:

@@ -5,30 +5,33 @@ A result file is this struct as JSON. Times are seconds of one inference, sizes 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from mfedge import files
 from mfedge.bench.measure.environment import Environment, Moment
 from mfedge.bench.results.intervals import Round
 from mfedge.errors import UsageError
+from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
 
-SCHEMA = "mfedge.bench/1"
-LARGEST_FILE = 256 << 20
+STORED = files.Stored("a result", "mfedge.bench", 2, 256 << 20, UsageError)
+SCHEMA = f"{STORED.schema}/{STORED.current}"
 
 Status = Literal["ok", "failed", "killed", "timeout", "threads", "unmeasured"]
 
 
 class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
-    """How it is measured (README, "Benchmark"); stored with the result, because it is part of the number."""
+    """How it is measured (benchmarks/README.md); stored with the result, because it is part of the number."""
 
     threads: int = 1
     cpu: int | None = None  # that every worker is pinned to; None: the system cannot pin
     budget_seconds: float = 540.0  # of the whole run, loading included
-    precision: float = 0.03  # half-width to reach of every ratio's interval
+    within: float = 0.03  # half-width to reach of every ratio's interval
     level: float = 0.95
     processes: int = 1  # fresh processes of each case, a pass over all sizes apart
     min_rounds: int = 8  # of one process
@@ -77,10 +80,7 @@ class CaseResult(Struct, frozen=True):
     bytes: int
     status: Status
     message: str = ""  # one line, of a status other than "ok"
-    version: str = ""  # of the runtime
-    execution: str = ""  # back end, device, precision, as read back from the runtime
-    input_shape: tuple[int | None, ...] = ()
-    threads_asked: int = 1
+    executed: Metadata | None = None  # as read back from the runtime; None: it was never loaded
     batch_norms: int | None = None  # left in the file; None: it cannot be told
     loads: tuple[Load, ...] = ()
     visits: tuple[Visit, ...] = ()
@@ -145,20 +145,62 @@ def read(path: Path) -> Result:
     """A stored result.
 
     Raises:
-        UsageError: no such file, not JSON, or not of this schema; the message says which field.
+        UsageError: no such file, not JSON, or of no schema that this version reads; the message says which field.
     """
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UsageError(
-                f"{path}: expected a result of at most {LARGEST_FILE >> 20} MiB, found {path.stat().st_size >> 20}"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        result = msgspec.json.decode(data, type=Result)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected a result file ({SCHEMA}): {error}") from None
-    if result.schema != SCHEMA:
-        raise UsageError(f"{path}: expected schema {SCHEMA}, found {result.schema}; measure again with this version")
-    return result
+    return files.load(path, STORED, {1: _of_1, 2: lambda data: msgspec.json.decode(data, type=Result)})
+
+
+def _of_1(data: bytes) -> Result:
+    """A result of schema 1, which said what was executed in a sentence, and called `within` `precision`."""
+    old = msgspec.json.decode(data, type=_Result1)
+    old.protocol["within"] = old.protocol.pop("precision")
+    cases = []
+    for case in old.cases:
+        executed = Metadata(
+            runtime=str(case["runtime"]),
+            version=str(case.pop("version", "")),
+            input_shape=tuple(case.pop("input_shape", ())),
+            layout="NHWC" if case["runtime"] in ("litert", "tflite-runtime") else "NCHW",
+            outputs=("logits",),
+            threads=case.pop("threads_asked", 1),
+            provider=str(case.pop("execution", "")),
+            compute=None,
+        )
+        case["executed"] = _fields_of_sentence(executed) if executed.provider else None
+        cases.append(case)
+    new = {name: getattr(old, name) for name in old.__struct_fields__} | {"schema": SCHEMA, "cases": cases}
+    return msgspec.convert(msgspec.to_builtins(new), Result)
+
+
+class _Result1(Struct):
+    schema: str
+    title: str
+    started: str
+    seconds: float
+    reference: str | None
+    protocol: dict[str, Any]
+    environment: Environment
+    before: Moment
+    after: Moment
+    complete: bool
+    ended: str
+    cases: list[dict[str, Any]]
+    between: tuple[Moment, ...] = ()
+
+
+# How schema 1 spelled what is computed in.
+_COMPUTE_1 = {"float32": "float32", "fp32": "float32", "f32": "float32", "float16": "float16", "f16": "float16"}
+
+
+def _fields_of_sentence(executed: Metadata) -> Metadata:
+    """ "CPU, precision f32, native kernels" as fields."""
+    words = re.findall(r"[\w-]+", executed.provider.lower())
+    partitions = re.search(r"(\d+) partition", executed.provider)
+    return msgspec.structs.replace(
+        executed,
+        provider=executed.provider.partition(",")[0],
+        compute=next((_COMPUTE_1[word] for word in words if word in _COMPUTE_1), None),
+        kernels="native" if "native kernels" in executed.provider else "portable",
+        partitions=int(partitions[1]) if partitions else None,
+        whole="whole graph" in executed.provider if partitions else None,
+    )

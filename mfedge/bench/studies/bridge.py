@@ -49,10 +49,11 @@ from mfedge.bench.results import intervals as statistics
 from mfedge.bench.results.intervals import Interval
 from mfedge.deploy import deploy
 from mfedge.deploy.trace import trace
-from mfedge.formats import graph
 from mfedge.formats.onnx import fused as onnx_native
 from mfedge.formats.onnx.lower import OPSET, write
+from mfedge.formats.table import read_graph
 from mfedge.kernels import find as native_libraries
+from mfedge.precisions import PRECISIONS
 from mfedge.runtimes import onnxruntime as runtime
 from mfedge.sizes import Size
 
@@ -155,7 +156,7 @@ def lowered(program: ExportedProgram) -> bytes:
     """The ONNX file of a trace."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        write(program, path)
+        write(program, path, PRECISIONS["fp32"], ("out",))
         return path.read_bytes()
 
 
@@ -226,7 +227,7 @@ def operators_share(model: bytes, size: int, runs: int = 10) -> float:
         path = Path(folder) / "model.onnx"
         path.write_bytes(model)
         images = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
-        timed = profilers.onnxruntime(path, images, runs, graph.read(path, Size(size, size))).operators
+        timed = profilers.onnxruntime(path, images, runs, read_graph(path, Size(size, size))).operators
     attention = sum(each.seconds or 0.0 for each in timed if ATTENTION.search(each.name))
     return attention / sum(each.seconds or 0.0 for each in timed)
 

@@ -28,11 +28,12 @@ from msgspec import Struct
 from onnx import TensorProto, helper
 
 from mfedge import files as store
-from mfedge.bench import cases
-from mfedge.bench.gate.judge import Exit, Report, Settings
-from mfedge.bench.gate.run import Gate, GateError
+from mfedge.bench import cases, exports
+from mfedge.bench.gate.judge import Report, Settings, verdict
+from mfedge.bench.gate.run import Gate
 from mfedge.bench.measure import environment
 from mfedge.bench.results.schema import Protocol
+from mfedge.errors import Exit, GateError
 from mfedge.sizes import Size
 
 SCHEMA = "mfedge.evidence/1"
@@ -165,7 +166,7 @@ def main(arguments: list[str]) -> None:
     cpu = environment.default_cpu()
     assert cpu is not None, "needs a system that pins processes"
 
-    model = cases.find(cases.export("mobile-former-214m", "onnxruntime"), "onnxruntime")
+    model = cases.find(exports.export("mobile-former-214m", "onnxruntime"), "onnxruntime")
     assert model is not None
     with tempfile.TemporaryDirectory() as folder, load(options.loaded, cpu):
         calibration = slowed(model, CALIBRATION_PASSES, Path(folder))
@@ -189,7 +190,7 @@ def main(arguments: list[str]) -> None:
 
 def describe(series: Series) -> str:
     """One line: how the gates of a series ended."""
-    ends = ", ".join(f"{code.name.lower()} {series.rate(code):.0%}" for code in Exit if series.rate(code))
+    ends = ", ".join(f"{verdict(code)} {series.rate(code):.0%}" for code in Exit if series.rate(code))
     seconds = plain.median(trial.seconds for trial in series.trials)
     effects = [trial.smallest_effect for trial in series.trials if trial.smallest_effect is not None]
     seen = plain.median(effects) if effects else math.nan

@@ -11,6 +11,7 @@ A trace of whole blocks as native operators is written by the rules of `onnx_nat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,33 +27,35 @@ from torch.export import ExportedProgram
 from mfedge.errors import UnsupportedError
 from mfedge.formats.lowering import Lowering, Rules
 from mfedge.formats.onnx import fused as onnx_native
+from mfedge.precisions import Precision
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9  # what opset 20 was released with: the oldest runtimes that know the operators can read the file
-HALF_MIN_ELEMENTS = 256  # weights smaller than this stay float32: nothing to save
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
 RULES = Rules(onnx_native.RULES)
+STORES = ("float32", "float16")  # what weights can be stored as
 
 
-def write(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
+def write(program: ExportedProgram, path: Path, precision: Precision, outputs: Sequence[str]) -> None:
     """Lower a trace and write `path`.
 
     Args:
         program: what `mfedge.deploy.trace` returns.
         path: of the .onnx file.
-        precision: "fp32", or "fp16": weights stored as half, each behind a Cast to float32 (the native operators'
-            matrices without).
+        precision: where weights are stored as float16, a Cast to float32 follows each (but for the native operators'
+            matrices).
+        outputs: their names.
 
     Raises:
         UnsupportedError: the trace has an operator without a rule.
     """
-    model = OnnxLowering(program).model()
+    model = OnnxLowering(program).model(outputs)
     if not onnx_native.is_native(program):  # else there is nothing left to simplify, and onnxsim cannot run it
         model = simplify(model)
-    if precision == "fp16":
+    if precision.stored == "float16":
         onnx_native.store_half(model)
-        store_half(model)
+        store_half(model, precision.min_elements)
     proto = ir.to_proto(model)
     proto.producer_name, proto.producer_version = "mfedge", ""
     onnx.checker.check_model(proto, full_check=True)
@@ -81,25 +84,22 @@ class OnnxLowering(Lowering[ir.Value]):
         self.inputs: list[ir.Value] = []
         self.native = onnx_native.is_native(program)
 
-    def model(self) -> ir.Model:
-        """The whole model, input "images" (1, 3, H, W), output "logits" (1, classes)."""
-        logits = self.run()
-        logits.name = "logits"
-        logits.type, logits.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(self.output_shape)
+    def model(self, outputs: Sequence[str]) -> ir.Model:
+        """The whole model, input "images" (1, 3, H, W), outputs of these names."""
+        values = self.run()
+        for name, value, node in zip(outputs, values, self.program.graph.output_node().args[0], strict=True):
+            value.name = name
+            value.type = ir.TensorType(ir.DataType.FLOAT)
+            value.shape = ir.Shape(onnx_native.sizes(self.program, node.meta["val"].shape))
         graph = ir.Graph(
             self.inputs,
-            [logits],
+            values,
             nodes=self.tape.nodes,
             initializers=self.tape.initializers,
             opset_imports={"": OPSET, **({onnx_native.DOMAIN: onnx_native.VERSION} if self.native else {})},
             name="network",
         )
         return ir.Model(graph, ir_version=IR_VERSION)
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        (result,) = self.program.graph.output_node().args[0]
-        return tuple(result.meta["val"].shape)
 
     def input(self, name: str, shape: tuple[int | None, ...]) -> ir.Value:
         sizes = [("height", "width")[i - 2] if size is None else size for i, size in enumerate(shape)]
@@ -346,13 +346,13 @@ def dynamic_relu(g: OnnxLowering, features: ir.Value, slope1: ir.Value, slope2: 
     return g.op("Max", g.op("Mul", features, slope1), g.op("Mul", features, slope2))
 
 
-def store_half(model: ir.Model) -> None:
-    """Store every large float32 initializer as float16 behind a Cast, which runtimes fold when they load the file."""
+def store_half(model: ir.Model, min_elements: int) -> None:
+    """Store every large float32 initializer as float16 with a Cast after it, which runtimes fold as they load it."""
     graph = model.graph
     for name, value in list(graph.initializers.items()):
         array = value.const_value.numpy() if value.const_value is not None else np.zeros(0)
         native = any(node.domain == onnx_native.DOMAIN for node, _ in value.uses())
-        if array.dtype != np.float32 or array.size < HALF_MIN_ELEMENTS or native:
+        if array.dtype != np.float32 or array.size < min_elements or native:
             continue
         half = ir.Value(
             name=f"{name}_half",

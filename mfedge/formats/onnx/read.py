@@ -15,7 +15,7 @@ CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "FusedConv": 1}  
 PRODUCTS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
 
 
-def read_onnx(path: Path, size: Size) -> Graph:
+def graph(path: Path, size: Size) -> Graph:
     """Raises ArtifactError if the file has not one image input."""
     import onnx
 
@@ -53,6 +53,23 @@ def read_onnx(path: Path, size: Size) -> Graph:
             )
         )
     return Graph(tuple(nodes), tensors, (inputs[0].name,), tuple(value.name for value in inferred.output))
+
+
+def operators(path: Path) -> list[str]:
+    """The type of every node, of a file that ONNX's own checker accepts.
+
+    Raises:
+        ArtifactError: it does not.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+    except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ArtifactError(f"{path}: not a sound ONNX model: {error}") from None
+    return [node.op_type for node in model.graph.node]
 
 
 def _native(kind: str, node: Any, tensors: dict[str, Tensor]) -> int:

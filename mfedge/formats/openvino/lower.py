@@ -11,6 +11,7 @@ import os
 
 os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,27 +25,30 @@ from torch.export import ExportedProgram
 from mfedge.errors import StorageError, UnsupportedError
 from mfedge.formats.lowering import Lowering, Rules
 from mfedge.formats.openvino import fused as openvino_native
+from mfedge.precisions import Precision
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
 RULES = Rules(openvino_native.RULES)
 Value = Any  # openvino.Node or openvino.Output: its factory functions are untyped
+STORES = ("float32", "float16")  # what weights can be stored as
 
 
-def write(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
+def write(program: ExportedProgram, path: Path, precision: Precision, outputs: Sequence[str]) -> None:
     """Lower a trace and write `path` (.xml) and the weights beside it (.bin).
 
     Args:
         program: what `mfedge.deploy.trace` returns.
         path: of the .xml file.
-        precision: "fp32", or "fp16": weights stored as half, each behind a Convert to float32 (the native operators'
-            matrices without, their vectors not at all).
+        precision: where weights are stored as float16, a Convert to float32 follows each (but for the native operators'
+            matrices; their vectors are never half).
+        outputs: their names.
 
     Raises:
         UnsupportedError: the trace has an operator without a rule.
         MissingRuntimeError: it has native operators, whose library is not built, or for another OpenVINO.
     """
-    native, half = openvino_native.is_native(program), precision == "fp16"
-    model = OpenvinoLowering(program).model()
+    native, half = openvino_native.is_native(program), precision.stored == "float16"
+    model = OpenvinoLowering(program).model(outputs)
     if native and half:
         openvino_native.store_half(model)
     try:
@@ -65,11 +69,12 @@ class OpenvinoLowering(Lowering[Value]):
         self.names: set[str] = set()
         self.native = openvino_native.is_native(program)
 
-    def model(self) -> ov.Model:
-        """The whole model, input "images" (1, 3, H, W), output "logits" (1, classes)."""
-        logits = ops.result(self.run(), name="logits")
-        logits.output(0).get_tensor().set_names({"logits"})
-        model = ov.Model([logits], self.inputs, "network")
+    def model(self, outputs: Sequence[str]) -> ov.Model:
+        """The whole model, input "images" (1, 3, H, W), outputs of these names."""
+        results = [ops.result(value, name=name) for name, value in zip(outputs, self.run(), strict=True)]
+        for name, result in zip(outputs, results, strict=True):
+            result.output(0).get_tensor().set_names({name})
+        model = ov.Model(results, self.inputs, "network")
         model.validate_nodes_and_infer_types()
         return model
 

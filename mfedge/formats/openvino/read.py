@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from mfedge.errors import ArtifactError
 from mfedge.formats import fused_graph as graph_native
 from mfedge.formats.graph import Graph, Node, Tensor
 from mfedge.sizes import Size
@@ -13,7 +14,7 @@ from mfedge.sizes import Size
 INERT = {"Constant", "Parameter", "Result"}
 
 
-def read_openvino(path: Path, size: Size) -> Graph:
+def graph(path: Path, size: Size) -> Graph:
     """Raises RuntimeError if OpenVINO cannot read or reshape it; MissingRuntimeError without its native operators."""
     from mfedge.runtimes.openvino import core_for
 
@@ -36,6 +37,23 @@ def read_openvino(path: Path, size: Size) -> Graph:
         elif kind != "Constant":
             nodes.append(Node(name, kind, tuple(read), tuple(made), _madds(op, kind)))
     return Graph(tuple(nodes), tensors, tuple(inputs), tuple(outputs))
+
+
+def operators(path: Path) -> list[str]:
+    """The type of every operation but constants, parameters and results.
+
+    Raises:
+        ArtifactError: OpenVINO cannot read the file.
+        MissingRuntimeError: without the library of its native operators.
+    """
+    from mfedge.runtimes.openvino import core_for
+
+    core = core_for(path)
+    try:
+        model = core.read_model(path)
+    except RuntimeError as error:
+        raise ArtifactError(f"{path}: not a sound OpenVINO model: {error}") from None
+    return [node.get_type_name() for node in model.get_ordered_ops() if node.get_type_name() not in INERT]
 
 
 def _source(value: Any) -> str:

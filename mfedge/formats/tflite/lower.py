@@ -8,6 +8,7 @@ takes the whole graph as one partition. A trace of whole blocks as native operat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,26 +23,29 @@ from mfedge.formats.lowering import Lowering, Rules
 from mfedge.formats.tflite import fused as native
 from mfedge.formats.tflite.unroll import plan_unrolling
 from mfedge.formats.tflite.writer import Shape, Tensor, Writer
+from mfedge.precisions import Precision
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
 RULES = Rules(native.RULES)
 Activation = schema.ActivationFunctionType
 CONCAT_MAX = 4  # XNNPACK leaves a CONCATENATION of more than five inputs to TFLite
 FUSED = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+STORES = ("float32", "float16")  # what weights can be stored as
 
 
-def write(program: ExportedProgram, path: Path, precision: str = "fp32") -> None:
+def write(program: ExportedProgram, path: Path, precision: Precision, outputs: Sequence[str]) -> None:
     """Lower a trace and write `path`: NHWC, one XNNPACK partition, any input size by resize.
 
     Args:
         program: what `mfedge.deploy.trace` returns.
         path: of the .tflite file.
-        precision: "fp32", or "fp16": weights stored as half, each behind a DEQUANTIZE to float32.
+        precision: where weights are stored as float16, a DEQUANTIZE to float32 follows each.
+        outputs: their names.
 
     Raises:
         UnsupportedError: the trace has an operator without a rule.
     """
-    path.write_bytes(TfliteLowering(program, half=precision == "fp16").model())
+    path.write_bytes(TfliteLowering(program, precision).model(outputs))
 
 
 class TfliteLowering(Lowering[Tensor]):
@@ -50,17 +54,17 @@ class TfliteLowering(Lowering[Tensor]):
     format: ClassVar[str] = "tflite"
     rules: ClassVar[Rules] = RULES
 
-    def __init__(self, program: ExportedProgram, half: bool = False) -> None:
+    def __init__(self, program: ExportedProgram, precision: Precision) -> None:
         super().__init__(program)
-        self.writer = Writer(half)
+        self.writer = Writer(precision)
         self.unrolling = plan_unrolling(program)
         self.images: Tensor | None = None
 
-    def model(self) -> bytes:
-        """The whole file, input "images" (1, H, W, 3), output "logits" (1, classes)."""
-        logits = self.run()
+    def model(self, outputs: Sequence[str]) -> bytes:
+        """The whole file, input "images" (1, H, W, 3), outputs of these names."""
+        values = self.run()
         assert self.images is not None
-        return self.writer.finish({"images": self.images}, {"logits": logits})
+        return self.writer.finish({"images": self.images}, dict(zip(outputs, values, strict=True)))
 
     def input(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
         _, C, H, W = shape

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from mfedge.errors import MissingRuntimeError
+from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.formats import fused_graph as graph_native
 from mfedge.formats.graph import Graph, Node, Tensor
 from mfedge.runtimes.litert import CUSTOM, delegate
 from mfedge.sizes import Size
 
 
-def read_tflite(path: Path, size: Size) -> Graph:
+def graph(path: Path, size: Size) -> Graph:
     """Raises MissingRuntimeError without ai-edge-litert, or the native kernels of a file of theirs; ValueError or
     RuntimeError for what it cannot load."""
     try:
@@ -53,6 +53,30 @@ def read_tflite(path: Path, size: Size) -> Graph:
     used = {name for node in nodes for name in (*node.inputs, *node.outputs)} | {str(image["index"]), *outputs}
     kept = {name: tensor for name, tensor in tensors.items() if name in used}
     return Graph(tuple(nodes), kept, (str(image["index"]),), outputs)
+
+
+def operators(path: Path) -> list[str]:
+    """The type of every operator, custom ones by their own name.
+
+    Raises:
+        ArtifactError: not a TFLite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = path.read_bytes()
+    if data[4:8] != b"TFL3":
+        raise ArtifactError(f"{path}: not a TFLite model")
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    model = schema.Model.GetRootAs(data, 0)
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    subgraph = model.Subgraphs(0)
+    used = [codes[subgraph.Operators(i).OpcodeIndex()] for i in range(subgraph.OperatorsLength())]
+    return [
+        code.CustomCode().decode("utf-8", "replace").rstrip(".0123456789")  # mfedge.Block.3: one type, numbered
+        if code.CustomCode()
+        else names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        for code in used
+    ]
 
 
 def _node(

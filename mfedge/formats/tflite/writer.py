@@ -10,10 +10,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from msgspec import Struct
 
+from mfedge.precisions import Precision
+
 SCHEMA_VERSION = 3
 ALIGNMENT = 16  # bytes, of every buffer: the schema's force_align, which the generated packers leave out
 RAW_ALIGNMENT = 64  # of what a custom operator reads: LiteRT hands kernels no tensor that lies on less
-HALF_MIN_ELEMENTS = 256  # weights smaller than this stay float32: nothing to save
 Shape = tuple[int, ...]
 
 
@@ -46,8 +47,9 @@ class AlignedBuffer:
 class Writer:
     """Collects a single subgraph; constants with the same bytes are written once."""
 
-    def __init__(self, half: bool = False) -> None:
-        self.half = half
+    def __init__(self, precision: Precision) -> None:
+        self.half = precision.stored == "float16"
+        self.min_elements = precision.min_elements
         self.tensors: list[Any] = []
         self.buffers = [AlignedBuffer()]  # buffer 0 is empty by convention
         self.operators: list[Any] = []
@@ -64,7 +66,7 @@ class Writer:
         key = (str(value.dtype), value.shape, value.tobytes())
         if key in self.constants:
             return self.constants[key]
-        if self.half and value.dtype == np.float32 and value.size >= HALF_MIN_ELEMENTS:
+        if self.half and value.dtype == np.float32 and value.size >= self.min_elements:
             half = self._stored(f"{name}/half", value.astype(np.float16), schema.TensorType.FLOAT16)
             found = self.op("DEQUANTIZE", [half], value.shape, name, version=3)
         else:

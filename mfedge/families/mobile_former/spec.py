@@ -1,25 +1,19 @@
-"""What a variant is: frozen, validated specs of both network families, read from models/*.toml."""
+"""A Mobile-Former as data: one row of the paper's Table 11 and the switches of its ablations."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-Channels = Annotated[int, Meta(ge=1, le=8192)]
-Stride = Annotated[int, Meta(ge=1, le=2)]
-Kernel = Literal[1, 3, 5, 7]
-# An artifact's folder is named after it: no path, nothing hidden, nothing unprintable.
-Name = Annotated[str, Meta(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,99}\Z")]
+from mfedge.errors import UnsupportedError
+from mfedge.families.spec import Channels, Kernel, Paper, Spec, Stride
+from mfedge.kernels.layout import MAX_TOKENS
 
-
-class Paper(Struct, frozen=True, forbid_unknown_fields=True):
-    """The paper's figures for this variant at 224×224, printed beside ours and used for nothing else."""
-
-    params_millions: float | None = None
-    madds_millions: float | None = None
-    top1: float | None = None
+BRIDGE_HEADS, FORMER_HEADS = 2, 4
+FFN_RATIO = 2  # hidden width of Former's feed-forward layer, in token widths
+HYPER_REDUCTION = 4  # width of a hyper-function's hidden layer: D / 4
+MIXING_RATIO = 4  # hidden width of a position-mixing MLP, in tokens
 
 
 class Lite(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="bneck-lite"):
@@ -53,10 +47,9 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
-class MobileFormerSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="family", tag="mobile-former"):
+class MobileFormerSpec(Spec, frozen=True, forbid_unknown_fields=True, tag_field="family", tag="mobile-former"):
     """One row of the paper's Table 11, and the switches of its ablations (Tables 4, 5, 6, 7, 14)."""
 
-    name: Name
     tokens: Annotated[int, Meta(ge=1, le=64)]  # Table 5
     token_dim: Annotated[int, Meta(ge=4, le=2048)]  # Table 6
     stem: Channels
@@ -71,8 +64,14 @@ class MobileFormerSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     image_size: Annotated[int, Meta(ge=32, le=4096)] = 224  # the only size a position-mixing MLP takes
     paper: Paper = Paper()
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """A position-mixing MLP has a weight per pixel."""
+        fixed = self.mixing == "position-mlp" and not self.mobile_only
+        return (self.image_size, self.image_size) if fixed else None
+
     def check(self) -> None:
-        """Raise ValueError, "field: expected …, found …", for what one field alone cannot tell."""
+        """See `Spec.check`."""
         if self.token_dim % 4:
             raise ValueError(f"token_dim: expected a multiple of 4 (Former has 4 heads), found {self.token_dim}")
         if self.activation != "relu" and self.mobile_only:
@@ -114,36 +113,33 @@ class MobileFormerSpec(Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
             raise ValueError(f"head.channels: expected a multiple of groups={self.groups}, found {self.head.channels}")
 
 
-class Bneck(Struct, frozen=True, forbid_unknown_fields=True):
-    """One row of MobileNetV3's Tables 1 and 2, at width 1.0."""
+def check_kernels(spec: MobileFormerSpec) -> None:
+    """Refuse what the native kernels have no code for.
 
-    kernel: Kernel
-    expand: Channels
-    out: Channels
-    squeeze_excite: bool
-    activation: Literal["relu", "hard-swish"]
-    stride: Stride
-
-
-class MobileNetV3Spec(Struct, frozen=True, forbid_unknown_fields=True, tag_field="family", tag="mobilenet-v3"):
-    """MobileNetV3 (Howard et al., 2019): Table 1 (large) or 2 (small), times a width."""
-
-    name: Name
-    stem: Channels
-    blocks: Annotated[tuple[Bneck, ...], Meta(min_length=1, max_length=64)]
-    hidden: Channels
-    width: Annotated[float, Meta(gt=0, le=4)] = 1.0
-    paper: Paper = Paper()
-
-    def check(self) -> None:
-        """Nothing beyond the fields' own ranges."""
-
-
-Spec = MobileFormerSpec | MobileNetV3Spec
+    Raises:
+        UnsupportedError: naming the field.
+    """
+    allowed: dict[str, tuple[object, ...]] = {
+        "mobile_only": (False,),
+        "mixing": ("attention",),
+        "activation": ("dynamic-relu", "relu"),
+        "kernel": (3,),
+    }
+    for field, values in allowed.items():
+        found = getattr(spec, field)
+        if found not in values:
+            raise _unsupported(field, " or ".join(map(_toml, values)), _toml(found))
+    if spec.tokens > MAX_TOKENS:
+        raise _unsupported("tokens", f"at most {MAX_TOKENS}", str(spec.tokens))
+    for i, block in enumerate(spec.blocks):
+        if isinstance(block, Lite) != (i == 0):
+            wanted = '"bneck-lite" first and none after it'
+            raise _unsupported(f"blocks[{i}].kind", wanted, f'"{block.__struct_config__.tag}"')
 
 
-def to_dict(spec: Spec) -> dict[str, object]:
-    """Plain data, as in the TOML file; msgspec.convert() makes the spec again."""
-    data = msgspec.to_builtins(spec)
-    assert isinstance(data, dict)
-    return data
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _unsupported(field: str, expected: str, found: str) -> UnsupportedError:
+    return UnsupportedError(f"{field}: the native kernels expect {expected}, found {found}", about="kernels")

@@ -1,0 +1,75 @@
+"""Is an artifact still what was exported? Sums, structure, and its proof replayed. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from mfedge import runtimes
+from mfedge.artifacts import manifest as manifests
+from mfedge.artifacts import parity
+from mfedge.artifacts.folder import check_sums
+from mfedge.artifacts.proof import Proof
+from mfedge.errors import ArtifactError
+from mfedge.formats.table import FORMATS
+
+Progress = Callable[[str], None]
+
+
+class Verified(Struct, frozen=True):
+    """What was checked."""
+
+    artifact: str
+    files: int
+    operators: int
+    cases: int  # of the proof, replayed
+    skipped: int  # whose input cannot be made again to the bit (artifacts of schema 1 only)
+    bound: float
+    max_relative: float
+    max_relative_at_export: float
+    runtime: str
+    random_weights: bool
+
+
+def verify(folder: Path, runtime: str | None = None, progress: Progress = lambda _: None) -> Verified:
+    """Check an artifact: sums, structure, and parity replayed from the inputs and outputs that travel with it.
+
+    Args:
+        folder: of the artifact.
+        runtime: that runs it; by default the format's own.
+        progress: called with what happens next.
+
+    Raises:
+        ArtifactError: damaged; the file is named.
+        ParityError: it no longer computes what it did.
+        MissingRuntimeError: the runtime is not installed.
+    """
+    progress("reading the manifest")
+    manifest = manifests.read(folder)
+    progress("checking sums")
+    check_sums(folder, manifest.files)
+    progress("checking the structure")
+    row = FORMATS[manifest.format]
+    model = folder / manifest.model
+    operators = row.operators(model)
+    if operators != manifest.operators:
+        raise ArtifactError(f"{model}: its operators are not those of the manifest; export it again")
+    progress("replaying parity")
+    outputs = tuple(output.name for output in manifest.outputs)
+    proof = Proof.read(folder, manifest.schema, manifest.preprocessing, outputs)
+    session = runtimes.load(model, runtime or row.runtime)
+    again, skipped = parity.replay(session, manifest.parity, proof, manifest.task)
+    return Verified(
+        artifact=manifest.name,
+        files=len(manifest.files) + 1,
+        operators=sum(operators.values()),
+        cases=len(again.cases),
+        skipped=skipped,
+        bound=again.bound,
+        max_relative=again.max_relative,
+        max_relative_at_export=manifest.parity.max_relative,
+        runtime=f"{again.runtime} {again.runtime_version}",
+        random_weights=manifest.weights.random,
+    )

@@ -1,0 +1,1 @@
+"""What stands on a backbone's features: one head per task."""

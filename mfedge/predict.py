@@ -1,0 +1,56 @@
+"""From an artifact and an image file to class probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from mfedge import runtimes
+from mfedge.artifacts import manifest
+from mfedge.artifacts.folder import check_sums
+from mfedge.data.images import load_image, preprocess
+from mfedge.errors import ArtifactError
+from mfedge.formats.table import FORMATS
+from mfedge.tasks.classify import LOGITS, Guess, guesses
+
+DEFAULT_SIZE = 224  # of a dynamic model
+
+
+class Prediction(Struct, frozen=True):
+    """The most probable classes, first the most probable."""
+
+    artifact: str
+    runtime: str
+    height: int
+    width: int
+    random_weights: bool
+    classes: tuple[Guess, ...]
+
+
+def classify(folder: Path, photo: Path, top: int = 5, runtime: str | None = None, threads: int = 1) -> Prediction:
+    """Run one photograph through an artifact.
+
+    Raises:
+        ArtifactError: damaged; InputError: the image cannot be read; MissingRuntimeError.
+    """
+    written = manifest.read(folder)
+    check_sums(folder, written.files)
+    image = load_image(photo)
+    session = runtimes.load(folder / written.model, runtime or FORMATS[written.format].runtime, threads)
+    sides = dict(zip(written.input.layout, written.input.shape, strict=True))
+    height, width = sides["H"] or DEFAULT_SIZE, sides["W"] or DEFAULT_SIZE
+    outputs = session.run(preprocess(image, height, width, written.preprocessing))
+    logits = outputs.get(LOGITS)
+    if logits is None or logits.shape != (1, written.num_classes):
+        found = "none" if logits is None else str(logits.shape)
+        raise ArtifactError(f"{folder}: expected {written.num_classes} logits, found {found}; export it again")
+    labels = None if written.labels is None else (folder / written.labels).read_text("utf-8").splitlines()
+    return Prediction(
+        artifact=written.name,
+        runtime=f"{session.metadata.runtime} {session.metadata.version}",
+        height=height,
+        width=width,
+        random_weights=written.weights.random,
+        classes=guesses(logits[0], labels, top),
+    )
