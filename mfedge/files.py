@@ -60,7 +60,8 @@ def check_writable(path: Path) -> None:
     try:
         write(probe, b"\0" * 4096)
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
         for folder in missing:
             with contextlib.suppress(OSError):
                 folder.rmdir()

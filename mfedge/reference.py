@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from mfedge.arrays import Array
 from mfedge.runtimes.base import Metadata
@@ -51,7 +51,7 @@ def outputs_of(network: nn.Module) -> tuple[str, ...]:
     from mfedge.families.table import family_of
     from mfedge.tasks.table import TASKS
 
-    spec = network.spec
+    spec = network.meta["spec"] if isinstance(network, fx.GraphModule) else network.spec
     assert isinstance(spec, Spec)
     return tuple(TASKS[family_of(spec).task].outputs)
 

@@ -91,9 +91,8 @@ def random_weights(network: nn.Module, seed: int = SEED) -> nn.Module:
     import torch
     from torch import Tensor, nn
 
-    spec = network.spec
-    assert isinstance(spec, Spec)
-    conv_gain = family_of(spec).conv_gain
+    spec = getattr(network, "spec", None)  # a part of a network has none
+    conv_gain = family_of(spec).conv_gain if isinstance(spec, Spec) else 1.0
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():

@@ -73,7 +73,7 @@ def test_a_variant_as_json() -> None:
         (["--variant", "27m"], "unknown"),
         (["--variant", "26m", "--set", "tokens=0"], "tokens"),
         (["--variant", "26m", "--size", "31"], "31"),
-        (["--variant", "26m", "--size", "dynamic"], "expected pixels"),
+        (["--variant", "26m", "--size", "dynamic"], "expected one size"),
         (["--variant", "26m", "--size", "twelve"], "twelve"),
         (["--variant", "26m", "--set", "mixing=position-mlp", "--size", "256"], "224x224 only"),
         (["--size", "256"], "--variant"),

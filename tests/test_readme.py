@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mfedge.artifacts.parity import photograph
+from mfedge.data.images import photograph
 from tests.data.golden import state_dict as golden
 
 README = Path(__file__).parent.parent / "README.md"

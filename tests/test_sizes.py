@@ -67,7 +67,7 @@ def test_one_size() -> None:
         ("224y", r"^--size 224y: expected one size, 512 or HEIGHTxWIDTH, found '224y'$"),
         ("224..1024", r"^--size 224\.\.1024: expected one size"),
         ("224,512", r"^--size 224,512: expected one size"),
-        ("8", r"^--size 8: expected 32 to 4096 pixels a side, found 8$"),
+        ("8", r"^--size 8: expected 32 to 4096 pixels per side, found 8$"),
     ],
 )
 def test_what_is_not_one_size_is_refused_under_its_option(text: str, message: str) -> None:

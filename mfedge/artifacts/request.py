@@ -64,8 +64,7 @@ class Request(Struct, frozen=True):
         """
         if not formats:
             raise UsageError(f"--format: expected at least one of {', '.join(FORMATS)}, or --target NAME")
-        if kernels not in kernels_built.KERNELS:
-            raise UsageError(f"--kernels {kernels}: expected one of {', '.join(kernels_built.KERNELS)}")
+        kernels_built.check_kernels(kernels)
         rows = tuple(format_named(name) for name in dict.fromkeys(formats))
         asked = precision_named(precision)
         check_size(spec, None if size is None else (size.height, size.width))

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from mfedge import resources
 from mfedge.errors import UsageError
 from mfedge.formats.table import format_named
-from mfedge.kernels.find import KERNELS
+from mfedge.kernels.find import check_kernels
 from mfedge.precisions import precision_named
 from mfedge.sizes import parse_size
 
@@ -63,6 +63,5 @@ def _check(target: Target) -> None:
     for row in target.formats:
         format_named(row)
     precision_named(target.precision)
-    if target.kernels not in KERNELS:
-        raise UsageError(f"--kernels {target.kernels}: expected one of {', '.join(KERNELS)}")
+    check_kernels(target.kernels)
     parse_size(target.size, dynamic=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import zoo
+from mfedge import resources, zoo
 from mfedge.bench import exports
 from mfedge.errors import UsageError
 from mfedge.formats.table import FORMATS, suffixes
@@ -134,7 +134,8 @@ def _names(models: Sequence[str]) -> list[str]:
     short, folders = [], []
     for model in models:
         variant = None if is_path(model) else exports.parse(model)
-        path = Path(model) if variant is None else zoo.find(variant.name)
+        name = model if variant is None else variant.name
+        path = Path(name) if variant is None or resources.is_file_name(name) else zoo.find(name)
         folders.append(path.resolve().parent.name)
         if variant is not None:
             short.append(path.name.removesuffix(".toml") + variant.suffix)

@@ -117,8 +117,11 @@ def _content(spec: Spec) -> str:
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256(msgspec.json.encode(spec, order="sorted"))
     for file in sorted(package.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
+        if file.is_file() and file.parent.name not in ("__pycache__", "lib"):
             digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    for name in kernels_built.NAMES:  # which MFEDGE_NATIVE_LIB may have elsewhere
+        library = kernels_built.find(name)
+        digest.update(name.encode() + (b"" if library is None else library.read_bytes()))
     digest.update(repr(sorted(libraries().items())).encode())
     return digest.hexdigest()[:20]
 

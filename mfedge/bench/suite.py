@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from mfedge import resources
 from mfedge.bench import quantities
+from mfedge.bench.measure.environment import chosen_cpu
 from mfedge.bench.results.schema import Protocol
 from mfedge.errors import UsageError
 from mfedge.families.table import family_of_model
@@ -36,15 +37,15 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
         """The suite's protocol, everything else as by default.
 
         Args:
-            cpu: to pin to; None where nothing can be pinned.
+            cpu: to pin to; None takes the last one allowed.
 
         Raises:
-            UsageError: a quantity that is none.
+            UsageError: a quantity that is none, or a CPU that this process may not use.
         """
         if self.max_rounds < self.min_rounds:
             raise UsageError(f"max_rounds: expected at least min_rounds={self.min_rounds}, found {self.max_rounds}")
         return Protocol(
-            cpu=cpu,
+            cpu=chosen_cpu(cpu),
             budget_seconds=quantities.duration(self.budget),
             within=quantities.share(self.within),
             processes=self.processes,

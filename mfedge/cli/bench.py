@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Cpu, pinned_cpu
+from mfedge.cli.options import Cpu
 from mfedge.errors import Exit
 from mfedge.formats.table import suffixes
 from mfedge.runtimes.table import RUNTIMES
@@ -81,7 +81,7 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
     from mfedge.errors import StorageError
 
     assert isinstance(suite, Suite)
-    protocol, sizes = suite.protocol(pinned_cpu(cpu)), suite.parsed_sizes()
+    protocol, sizes = suite.protocol(cpu), suite.parsed_sizes()
     folder = output or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     path = folder / "result.json"
     store.check_writable(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Cpu, pinned_cpu
+from mfedge.cli.options import Cpu
 
 if TYPE_CHECKING:
     from mfedge.bench.gate.figures import FigureLine
@@ -45,12 +45,13 @@ def gate(
     from mfedge import files as store
     from mfedge.bench.gate import report as gate_report
     from mfedge.bench.gate.judge import Settings
+    from mfedge.bench.measure.environment import chosen_cpu
     from mfedge.bench.quantities import duration, share
     from mfedge.sizes import parse_sizes
 
     settings = Settings(
         threshold=share(threshold), limit=share(limit), tolerance=tolerance, budget_seconds=duration(budget),
-        cpu=pinned_cpu(cpu),
+        cpu=chosen_cpu(cpu),
     )  # fmt: skip
     stored = baseline.suffix == ".json"
     report = _gate(baseline, candidate, settings, parse_sizes(sizes), runtimes, figures_only or stored, save_figures)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from mfedge.errors import UsageError
 from mfedge.runtimes.table import RUNTIMES
 
 Variant = Annotated[
@@ -27,16 +26,3 @@ Runtime = Annotated[
     str | None,
     typer.Option("--runtime", help=f"One of {', '.join(name for name, row in RUNTIMES.items() if row.artifacts)}."),
 ]
-
-
-def pinned_cpu(cpu: int | None) -> int | None:
-    """The CPU to measure on.
-
-    Raises:
-        UsageError: one that this process may not use.
-    """
-    from mfedge.bench.measure.environment import affinity, default_cpu
-
-    if cpu is not None and cpu not in affinity():
-        raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
-    return default_cpu() if cpu is None else cpu

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Cpu, pinned_cpu
+from mfedge.cli.options import Cpu
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +30,7 @@ def profile(
 
     from mfedge import files as store
     from mfedge.bench import cases
+    from mfedge.bench.measure.environment import chosen_cpu
     from mfedge.bench.profile import roofline
     from mfedge.bench.profile import tables as profile_report
     from mfedge.bench.profile.run import encode
@@ -43,7 +44,7 @@ def profile(
         progress("looking for the file")
         found = cases.resolve([model], [runtime] if runtime else _first(model), [one])[0]
         progress(f"profiling {found.label}")
-        made = make(Path(found.path), found.model, found.runtime, one, runs, pinned_cpu(cpu))
+        made = make(Path(found.path), found.model, found.runtime, one, runs, chosen_cpu(cpu))
     if output is not None:
         store.write(output / "profile.json", encode(made))
         if made.timed:

@@ -24,6 +24,7 @@ from mfedge.deploy.trace import trace
 from mfedge.errors import UnsupportedError
 from mfedge.families.spec import Spec
 from mfedge.families.table import check_kernels, family_of, imported
+from mfedge.kernels import find as built
 
 __all__ = ["deploy", "trace"]
 
@@ -67,13 +68,14 @@ def deploy(network: nn.Module, kernels: str = "portable") -> fx.GraphModule:
         each rewrite has changed.
 
     Raises:
-        UsageError: no native kernels for this family of networks.
+        UsageError: unknown kernels, or no native ones for this family of networks.
         UnsupportedError: a field of the spec that the native kernels have no code for, or a place that a rewrite
             should have changed and could not.
     """
-    spec = network.spec
-    assert isinstance(spec, Spec)
+    spec = getattr(network, "spec", None)  # any module can be rewritten; for native kernels its spec has to be known
+    built.check_kernels(kernels)
     if kernels == "native":
+        assert isinstance(spec, Spec), "a network of mfedge.nn"
         check_kernels(spec)
     graph = to_graph(copy.deepcopy(network).eval())
     counts: dict[str, int] = {}
@@ -84,11 +86,12 @@ def deploy(network: nn.Module, kernels: str = "portable") -> fx.GraphModule:
         graph.recompile()
         _check_nothing_left(rewrite, graph)
     if kernels == "native":
+        assert isinstance(spec, Spec)
         fuse = family_of(spec).fuse
         assert fuse is not None, "check_kernels has seen to it"
         graph = imported(fuse)(graph, spec)
         counts["blocks fused"] = len(list(graph.graph.find_nodes(op="call_module")))
-    graph.spec, graph.meta["rewrites"] = spec, counts
+    graph.meta |= {"spec": spec, "rewrites": counts}
     return graph
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from mfedge.deploy.graph import layer, only_user
+from mfedge.deploy.graph import layer, only_reader
 
 
 def channels_after(graph: fx.GraphModule, node: fx.Node) -> int | None:
@@ -46,13 +46,13 @@ def pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
 
 def _walk(graph: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], fx.Node | None, nn.Conv2d | None]:
     """The channelwise steps after `node`, then the dense pointwise convolution, if that is what follows."""
-    steps, at = [], only_user(node)
+    steps, at = [], only_reader(node)
     while at is not None and (
         (at.target is torch.ops.mfedge.dynamic_relu.default and at.args[1] is not node)
         or layer(graph, at, nn.ReLU6) is not None
     ):
         steps.append(at)
-        at = only_user(at)
+        at = only_reader(at)
     conv = layer(graph, at, nn.Conv2d)
     if conv is not None and (conv.groups > 1 or conv.kernel_size != (1, 1) or conv.stride != (1, 1)):
         conv = None

@@ -39,6 +39,11 @@ def fold_attention_scales(graph: fx.GraphModule) -> int:
 
 
 def scales_left(graph: fx.GraphModule) -> list[str]:
-    """Fused attentions that still scale their scores."""
-    nodes = [node for node in graph.graph.nodes if node.target in PROJECTED]
-    return [node.name for node in nodes if node.args[PROJECTED[node.target][1]] != 1]
+    """Fused attentions that still scale their scores, though a Linear layer makes their query or key."""
+    left = []
+    for node in graph.graph.nodes:
+        if node.target in PROJECTED:
+            projected, scale = PROJECTED[node.target]
+            if node.args[scale] != 1 and layer(graph, node.args[projected], nn.Linear) is not None:
+                left.append(node.name)
+    return left

@@ -50,6 +50,12 @@ def only_user(node: fx.Node) -> fx.Node | None:
     return users[0] if len(users) == 1 else None
 
 
+def only_reader(node: fx.Node) -> fx.Node | None:
+    """As `only_user`, for the values of `node`: who reads its shape alone does not count."""
+    users = [user for user in node.users if not (user.target is getattr and user.args[1] == "shape")]
+    return users[0] if len(users) == 1 else None
+
+
 def source(node: fx.Node) -> fx.Node:
     """The node that a one-input layer reads."""
     (argument,) = node.args

@@ -9,12 +9,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mfedge.errors import MissingRuntimeError
+from mfedge.errors import MissingRuntimeError, UsageError
 
 ABI = 3  # MFEDGE_ABI_VERSION of mfedge_kernels.h
 NAMES = ("kernels", "onnxruntime", "openvino", "litert")
 FILES = ("libmfedge_{}.so", "libmfedge_{}.dylib", "mfedge_{}.dll")
 KERNELS = ("portable", "native")  # what --kernels takes
+
+
+def check_kernels(kernels: str) -> None:
+    """Raise UsageError unless `kernels` is one of KERNELS."""
+    if kernels not in KERNELS:
+        raise UsageError(f"--kernels {kernels}: expected one of {', '.join(KERNELS)}")
 
 
 def folder() -> Path:
@@ -39,8 +45,7 @@ def path(name: str) -> Path:
     found = find(name)
     if found is None:
         raise MissingRuntimeError(
-            f"native kernels: not built for {name} (none in {folder()}); "
-            "install a C++ compiler and reinstall",
+            f"native kernels: not built for {name} (none in {folder()}); install a C++ compiler and reinstall",
             about="kernels",
         )
     return found

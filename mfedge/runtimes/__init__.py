@@ -1,6 +1,5 @@
 """The runtimes that model files run in: `table.py` has one row per runtime, all behind the protocol of `base.py`."""
 
-from mfedge.runtimes.base import Metadata, Session
 from mfedge.runtimes.table import available, load
 
-__all__ = ["Metadata", "Session", "available", "load"]
+__all__ = ["available", "load"]

@@ -77,11 +77,6 @@ class Runtime(Protocol):
         """Raises MissingRuntimeError, or ArtifactError if the file cannot be loaded."""
 
 
-def missing(runtime: str, error: ImportError, extra: str) -> str:
-    """The one line for a runtime whose library is not installed."""
-    return f"{runtime}: not installed ({error}); pip install 'mfedge[{extra}]'"
-
-
 def first_line(error: Exception) -> str:
     """A library's message without its stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

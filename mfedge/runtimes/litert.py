@@ -15,7 +15,8 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, dominant, first_line, missing
+from mfedge.runtimes.base import Metadata, dominant, first_line
+from mfedge.runtimes.table import missing
 
 NAME = "litert"
 CUSTOM = "mfedge."  # how the names of native operators begin, as no other text in a file does
@@ -25,7 +26,7 @@ def _library() -> Any:
     try:
         from ai_edge_litert import interpreter
     except ImportError as error:
-        raise MissingRuntimeError(missing(NAME, error, NAME)) from None
+        raise missing(NAME, error) from None
     return interpreter
 
 

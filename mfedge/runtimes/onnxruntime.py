@@ -12,7 +12,8 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, dominant, first_line, missing
+from mfedge.runtimes.base import Metadata, dominant, first_line
+from mfedge.runtimes.table import missing
 
 NAME = "onnxruntime"
 DOMAIN = b"mfedge"  # of the native operators
@@ -24,7 +25,7 @@ def _library() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingRuntimeError(missing(NAME, error, NAME)) from None
+        raise missing(NAME, error) from None
     onnxruntime.set_default_logger_severity(3)  # errors only: they arrive as exceptions too
     return onnxruntime
 

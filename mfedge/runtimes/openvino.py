@@ -17,7 +17,8 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, dominant, first_line, missing
+from mfedge.runtimes.base import Metadata, dominant, first_line
+from mfedge.runtimes.table import missing
 
 NAME = "openvino"
 TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8"}
@@ -29,7 +30,7 @@ def _library() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise MissingRuntimeError(missing(NAME, error, NAME)) from None
+        raise missing(NAME, error) from None
     return openvino
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
 from mfedge.errors import ArtifactError, MissingRuntimeError, UsageError
-from mfedge.runtimes.base import Runtime, Session, missing
+
+if TYPE_CHECKING:
+    from mfedge.runtimes.base import Runtime, Session
 
 
 class RuntimeRow(Struct, frozen=True):
@@ -38,9 +40,9 @@ class RuntimeRow(Struct, frozen=True):
             MissingRuntimeError: what it imports is not installed.
         """
         try:
-            return cast(Runtime, importlib.import_module(self.module))
+            return cast("Runtime", importlib.import_module(self.module))
         except ModuleNotFoundError as error:
-            raise MissingRuntimeError(missing(self.name, error, self.extra or self.name)) from None
+            raise missing(self.name, error) from None
 
 
 RUNTIMES: dict[str, RuntimeRow] = {}
@@ -71,6 +73,13 @@ def runtime_named(name: str) -> RuntimeRow:
 def label(name: str) -> str:
     """A runtime's name as its makers write it; of one that is not in the table, the name itself."""
     return RUNTIMES[name].label if name in RUNTIMES else name
+
+
+def missing(name: str, error: ImportError) -> MissingRuntimeError:
+    """The error for a runtime whose library is not installed."""
+    extra = RUNTIMES[name].extra
+    advice = f"; pip install 'mfedge[{extra}]'" if extra else ""
+    return MissingRuntimeError(f"{name}: not installed ({error}){advice}")
 
 
 def available() -> dict[str, str]:

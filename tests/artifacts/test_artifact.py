@@ -11,28 +11,33 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
 
+from mfedge import files
 from mfedge.artifacts import export as exporting
 from mfedge.artifacts import folder as artifact
 from mfedge.artifacts import manifest, parity
 from mfedge.artifacts.export import export
+from mfedge.artifacts.proof import Proof
 from mfedge.artifacts.request import Request
 from mfedge.artifacts.verify import verify
 from mfedge.errors import ArtifactError, ParityError, StorageError, UsageError
 from mfedge.families.spec import Spec
+from mfedge.formats.table import FORMATS
+from mfedge.sizes import Size
+from mfedge.tasks.table import TASKS
 
-FORMATS = ("onnx", "openvino", "tflite")
 BYTES = {"onnx": "model.onnx", "openvino": "model.bin", "tflite": "model.tflite"}
 
 
 @pytest.fixture(scope="module")
 def artifacts(small_spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("artifacts")
-    return dict(zip(FORMATS, export(Request.of(small_spec, FORMATS, (64, 96)), folder), strict=True))
+    return dict(zip(FORMATS, export(Request.of(small_spec, tuple(FORMATS), Size(64, 96)), folder), strict=True))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -47,7 +52,7 @@ def test_an_artifact_holds_what_an_app_needs(artifacts: dict[str, Path], name: s
     assert set(written.files) == {path.name for path in artifacts[name].iterdir()} - {"manifest.json"}
     assert len((artifacts[name] / "labels.txt").read_text().splitlines()) == 1000
     assert {case.input for case in written.parity.cases} == {"random-0", "random-1", "random-2", "photograph"}
-    assert all(case.max_relative <= written.parity.bound == 1e-4 and case.top1_agrees for case in written.parity.cases)
+    assert all(case.max_relative <= written.parity.bound == 1e-4 and case.agrees for case in written.parity.cases)
     assert written.input.shape == ((1, 64, 96, 3) if name == "tflite" else (1, 3, 64, 96))
     text = (artifacts[name] / "manifest.json").read_text()
     assert str(Path.home()) not in text
@@ -58,15 +63,15 @@ def test_an_artifact_holds_what_an_app_needs(artifacts: dict[str, Path], name: s
 def test_the_same_export_writes_the_same_folder(
     artifacts: dict[str, Path], name: str, small_spec: Spec, tmp_path: Path
 ) -> None:
-    (again,) = export(Request.of(small_spec, (name,), (64, 96)), tmp_path)
+    (again,) = export(Request.of(small_spec, (name,), Size(64, 96)), tmp_path)
     assert contents(again) == contents(artifacts[name])
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_verify_accepts_what_was_exported(artifacts: dict[str, Path], name: str) -> None:
     result = verify(artifacts[name])
-    assert result["cases"] == 4
-    assert result["max_relative"] <= result["bound"]
+    assert (result.cases, result.skipped) == (4, 0)
+    assert result.max_relative <= result.bound
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -135,8 +140,8 @@ def test_one_wrong_weight_is_refused(
     module = importlib.import_module(f"mfedge.formats.{name}.lower")
     original = module.write
 
-    def write_wrong(program: object, path: Path, precision: str) -> None:
-        original(program, path, precision)
+    def write_wrong(program: object, path: Path, *rest: object) -> None:
+        original(program, path, *rest)
         corrupt(path)
 
     monkeypatch.setattr(module, "write", write_wrong)
@@ -144,7 +149,7 @@ def test_one_wrong_weight_is_refused(
     copy(artifacts[name], tmp_path)
     was = contents(before)
     with pytest.raises(ParityError, match=r"within 0\.0001 .* found .* at 64x96 .*4 of 4 cases fail"):
-        export(Request.of(small_spec, (name,), (64, 96)), tmp_path)
+        export(Request.of(small_spec, (name,), Size(64, 96)), tmp_path)
     assert contents(before) == was
     assert [path.name for path in tmp_path.iterdir()] == [before.name]
 
@@ -161,15 +166,19 @@ def test_verify_replays_parity_and_not_only_sums(name: str, artifacts: dict[str,
         verify(folder)
 
 
-def test_a_reference_that_was_changed_with_the_model_is_the_only_way_through() -> None:
-    """What parity compares is relative to the largest logit: zero, infinite and misshapen results fail too."""
-    import numpy as np
-
+@pytest.mark.parametrize(
+    "found",
+    [np.zeros((1, 5)), np.full((1, 5), np.nan), np.full((1, 5), np.inf), np.ones((1, 4)), -np.ones((1, 5)), None],
+    ids=["zero", "NaN", "infinite", "misshapen", "negated", "missing"],
+)
+def test_what_is_not_the_references_answer_fails(found: np.ndarray | None) -> None:
+    """Each output is compared relative to its own largest magnitude; what cannot be compared is infinitely far off."""
     images, expected = np.zeros((1, 3, 4, 4), np.float32), np.ones((1, 5), np.float32)
-    for found in (np.zeros((1, 5)), np.full((1, 5), np.nan), np.full((1, 5), np.inf), np.ones((1, 4)), -expected):
-        case = parity.compare("random-0", images, found.astype(np.float32), expected)
-        with pytest.raises(ParityError):
-            parity.check(manifest.Parity("onnxruntime", "1", 1e-4, (case,)))
+    outputs = {"boxes": expected, **({} if found is None else {"logits": found.astype(np.float32)})}
+    case = parity.compare("random-0", images, outputs, {"logits": expected, "boxes": expected}, TASKS["classify"])
+    with pytest.raises(ParityError, match=r"expected logits within .* 1 of 1 cases fail"):
+        parity.check(manifest.Parity("onnxruntime", "1", 1e-4, (case,)))
+    assert case.outputs["boxes"].max_relative == 0
 
 
 # Nothing half-written: errors, full disks, signals.
@@ -184,11 +193,11 @@ def test_a_failing_step_leaves_what_was_there(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for step in ("save_reference", "prove"):
+    for place, step in ((Proof, "encode"), (parity, "prove"), (exporting, "encode")):
         with monkeypatch.context() as patched:
-            patched.setattr(parity, step, full)
+            patched.setattr(place, step, full)
             with pytest.raises(StorageError, match="no space left"):
-                export(Request.of(small_spec, ("onnx",), (64, 96)), tmp_path)
+                export(Request.of(small_spec, ("onnx",), Size(64, 96)), tmp_path)
         assert contents(tmp_path) == was
 
 
@@ -232,8 +241,8 @@ def test_a_killed_export_leaves_what_was_there(
 
 
 def test_a_folder_that_is_not_ours_is_never_replaced(small_spec: Spec, tmp_path: Path) -> None:
-    request = Request.of(small_spec, ("onnx",), (64, 96))
-    destination = tmp_path / exporting.artifact_name(request, "onnx")
+    request = Request.of(small_spec, ("onnx",), Size(64, 96))
+    destination = tmp_path / request.name(FORMATS["onnx"])
     destination.mkdir()
     (destination / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="replaces only its own artifacts"):
@@ -242,7 +251,7 @@ def test_a_folder_that_is_not_ours_is_never_replaced(small_spec: Spec, tmp_path:
 
 
 def test_publishing_works_where_names_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifact, "_exchange", lambda a, b: False)
+    monkeypatch.setattr(files, "_exchange", lambda a, b: False)
     for content in ("first", "second"):
         with artifact.staged(tmp_path / "out") as staging:
             (staging / "manifest.json").write_text(content)
@@ -252,7 +261,7 @@ def test_publishing_works_where_names_cannot_be_exchanged(tmp_path: Path, monkey
 def test_an_unwritable_output_is_one_line(small_spec: Spec, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises((StorageError, UsageError), match="file"):
-        export(Request.of(small_spec, ("onnx",), (64, 96)), tmp_path / "file" / "out")
+        export(Request.of(small_spec, ("onnx",), Size(64, 96)), tmp_path / "file" / "out")
 
 
 def copy(folder: Path, to: Path) -> Path:

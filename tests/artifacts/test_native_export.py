@@ -11,22 +11,25 @@ import pytest
 
 from mfedge.artifacts import folder as artifact
 from mfedge.artifacts import manifest
-from mfedge.artifacts.export import Request, artifact_name, export, verify
-from mfedge.artifacts.parity import photograph
+from mfedge.artifacts.export import export
+from mfedge.artifacts.request import Request
 from mfedge.artifacts.targets import Target, load_target
+from mfedge.artifacts.verify import verify
+from mfedge.data.images import photograph
 from mfedge.errors import ArtifactError, MissingRuntimeError, UnsupportedError, UsageError
 from mfedge.families.spec import Spec
-from mfedge.formats import FORMATS
+from mfedge.formats.table import FORMATS
 from mfedge.kernels import find as native
-from mfedge.tasks.classify import classify
+from mfedge.predict import classify
+from mfedge.sizes import Size
 from mfedge.zoo import load_spec
 from tests.cli.test_cli import run
 
 FORMAT = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.skipif(native.find(library) is None, reason="not built"))
-        for name, library in native.LIBRARY_OF_FORMAT.items()
+        pytest.param(name, marks=pytest.mark.skipif(native.find(row.runtime) is None, reason="not built"))
+        for name, row in FORMATS.items()
     ],
 )
 
@@ -37,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     class Made(dict[str, Path]):
         def __missing__(self, name: str) -> Path:
-            request = Request.of(load_spec("26m"), (name,), (65, 97), kernels="native")
+            request = Request.of(load_spec("26m"), (name,), Size(65, 97), kernels="native")
             (self[name],) = export(request, tmp_path_factory.mktemp(name))
             return self[name]
 
@@ -58,7 +61,7 @@ def test_an_artifact_says_what_it_needs(name: str, folders: dict[str, Path]) -> 
 @FORMAT
 def test_it_is_verified_and_predicts(name: str, folders: dict[str, Path]) -> None:
     checked = verify(folders[name])
-    assert checked["max_relative"] <= 1e-4 and checked["cases"] == 4
+    assert checked.max_relative <= 1e-4 and checked.cases == 4
     top = classify(folders[name], photograph(), 3).classes
     assert top[0].probability >= top[1].probability > 0
 
@@ -80,21 +83,9 @@ def test_another_abi_is_refused(folders: dict[str, Path], tmp_path: Path) -> Non
     folder = tmp_path / "copy"
     shutil.copytree(folders["onnx"], folder)
     other = msgspec.structs.replace(manifest.read(folder), kernels_abi=native.ABI + 1)
-    (folder / manifest.FILE).write_bytes(manifest.encode(other))
+    (folder / artifact.MANIFEST).write_bytes(manifest.encode(other))
     with pytest.raises(ArtifactError, match=f"ABI version {native.ABI + 1}, this mfedge has {native.ABI}"):
         verify(folder)
-
-
-def test_manifests_of_before_are_read(small_spec: Spec, tmp_path: Path) -> None:
-    """They have no word about kernels; their checksum is of the bytes without one."""
-    (folder,) = export(Request.of(small_spec, ("onnx",), (64, 64)), tmp_path)
-    written = manifest.read(folder)
-    assert written.kernels == "portable" and written.kernels_abi is msgspec.UNSET
-    before = msgspec.structs.replace(written, kernels=msgspec.UNSET)
-    (folder / manifest.FILE).write_bytes(manifest.encode(before))
-    assert "kernels" not in json.loads((folder / manifest.FILE).read_text())
-    assert manifest.read(folder) == msgspec.structs.replace(before, sha256=manifest.read(folder).sha256)
-    artifact.check_sums(folder, manifest.read(folder))
 
 
 def test_names(small_spec: Spec) -> None:
@@ -102,7 +93,7 @@ def test_names(small_spec: Spec) -> None:
         ("portable", "mobile-former-26m-dynamic-fp16-onnx"),
         ("native", "mobile-former-26m-dynamic-fp16-native-onnx"),
     ):
-        assert artifact_name(Request.of(small_spec, ("onnx",), None, "fp16", kernels=kernels), "onnx") == name
+        assert Request.of(small_spec, ("onnx",), None, "fp16", kernels=kernels).name(FORMATS["onnx"]) == name
 
 
 def test_targets_carry_kernels(tmp_path: Path) -> None:
@@ -118,25 +109,21 @@ def test_targets_carry_kernels(tmp_path: Path) -> None:
         load_target(None, ("onnx",), None, None, "fast")
 
 
-def test_what_has_no_kernels_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_what_has_no_kernels_is_refused_as_it_is_asked_for() -> None:
     with pytest.raises(UsageError, match="mobilenet-v3-small"):
-        export(Request.of(load_spec("mobilenet-v3-small"), FORMATS, (64, 64), kernels="native"), tmp_path / "a")
+        Request.of(load_spec("mobilenet-v3-small"), tuple(FORMATS), Size(64, 64), kernels="native")
     wide = load_spec("26m", ["kernel=5"])
-    with pytest.raises(UnsupportedError, match=r"^kernel: .*--kernels portable"):
-        export(Request.of(wide, FORMATS, (64, 64), kernels="native"), tmp_path / "a")
-    assert not (tmp_path / "a").exists()
+    with pytest.raises(UnsupportedError, match=r"^kernel: "):
+        Request.of(wide, tuple(FORMATS), Size(64, 64), kernels="native")
 
 
-def test_without_the_library_nothing_is_written(
+def test_without_the_library_nothing_is_asked_for(
     small_spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MFEDGE_NATIVE_LIB", str(tmp_path / "none"))
     for name in FORMATS:
-        with pytest.raises(
-            MissingRuntimeError, match=r"install a C.. compiler and reinstall, or use --kernels portable"
-        ):
-            export(Request.of(small_spec, (name,), (64, 64), kernels="native"), tmp_path / "a")
-    assert not (tmp_path / "a").exists()
+        with pytest.raises(MissingRuntimeError, match=r"install a C.. compiler and reinstall$"):
+            Request.of(small_spec, (name,), Size(64, 64), kernels="native")
 
 
 @pytest.mark.parametrize(

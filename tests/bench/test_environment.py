@@ -84,6 +84,6 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(StorageError) as caught:
         store.rescue(target, b"measured" * 10000)
-    assert "No space left" in str(caught.value) and "\n" not in str(caught.value)
+    assert "no space left" in str(caught.value) and "\n" not in str(caught.value)
     assert (spare / "rescued-result.json").read_bytes() == b"measured" * 10000
     assert list(target.parent.iterdir()) == [], "no half-written file stays"

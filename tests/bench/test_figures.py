@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx")
 
 from mfedge.bench.gate import figures
 from mfedge.errors import ArtifactError, UsageError
-from mfedge.formats import graph
+from mfedge.formats.table import read_graph
 from mfedge.sizes import Size
 
 
@@ -105,10 +105,10 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(b"\x00garbage" * 20)
         with pytest.raises(ArtifactError) as caught:
-            graph.read(path, Size(64, 64))
+            read_graph(path, Size(64, 64))
         assert "\n" not in str(caught.value)
     with pytest.raises(UsageError):
-        graph.read(tmp_path / "absent.onnx", Size(64, 64))
+        read_graph(tmp_path / "absent.onnx", Size(64, 64))
     (tmp_path / "a.bin").write_bytes(b"")
     with pytest.raises(UsageError):
-        graph.read(tmp_path / "a.bin", Size(64, 64))
+        read_graph(tmp_path / "a.bin", Size(64, 64))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mfedge.bench import cases
+from mfedge.bench import cases, exports
 from mfedge.bench.gate import figures
 from mfedge.bench.profile import peak as machine
 from mfedge.bench.profile import run as profile
-from mfedge.bench.profile.parts import part_of
+from mfedge.bench.profile.parts import order, part_of
 from mfedge.bench.profile.roofline import COLOURS, MARKERS
-from mfedge.bench.profile.schema import PARTS, Machine, shares
+from mfedge.bench.profile.schema import Peak, shares
 from mfedge.errors import UnsupportedError, UsageError
 from mfedge.formats import fused_graph as graph_native
 from mfedge.kernels import find as native
@@ -36,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MFEDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("MFEDGE_NATIVE", raising=False)
-        patch.setattr(machine, "measure", lambda cpu: Machine(1e11, 2e10))
+        patch.setattr(machine, "measure", lambda cpu: Peak(1e11, 2e10))
         yield
 
 
@@ -68,20 +68,21 @@ def test_names() -> None:
     assert not any(map(cases.is_path, models))
     assert cases._names(["mobilenet-v3-large-0.75"]) == ["mobilenet-v3-large-0.75"]
     assert cases._names(["214m@native-fp16"]) == ["mobile-former-214m-native-fp16"]
-    assert cases.split_kernels("214m@native") == ("214m", "native", "fp32")
-    assert cases.split_kernels("214m@native-fp16") == ("214m", "native", "fp16")
-    assert cases.split_kernels("./a@b/model.onnx") == ("./a@b/model.onnx", "portable", "fp32")
+    assert exports.parse("214m@native") == exports.Variant("214m", "native", "fp32")
+    assert exports.parse("214m@native-fp16") == exports.Variant("214m", "native", "fp16")
+    assert exports.parse("214m@fp16") == exports.Variant("214m", "portable", "fp16")
+    assert exports.parse("./a@b/model.onnx") is None and cases.is_path("./a@b/model.onnx")
     with pytest.raises(UsageError, match="native-fp16, found @fast"):
-        cases.split_kernels("214m@fast")
+        exports.parse("214m@fast")
 
 
 def test_what_cannot_be_native_is_refused(tmp_path: Path) -> None:
     for runtime in ("torch", "onnxruntime"):
         with pytest.raises(UsageError, match="mobilenet-v3-small"):
-            cases.export("mobilenet-v3-small@native", runtime)
+            exports.export("mobilenet-v3-small@native", runtime)
         (tmp_path / "wide.toml").write_text('base = "26m"\nkernel = 5\n')
         with pytest.raises(UnsupportedError, match="kernel"):
-            cases.export(f"{tmp_path}/wide.toml@native", runtime)
+            exports.export(f"{tmp_path}/wide.toml@native", runtime)
 
 
 @RUNTIMES
@@ -98,19 +99,19 @@ def test_a_native_model_is_a_file_of_its_own(runtime: str) -> None:
 def test_the_file_for_pytorch_is_the_spec(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('base = "26m"\ntokens = 2\nname = "näïve \\"quoted\\""\nformer_ffn = false\nactivation = "relu"\n')
-    assert load_spec(str(cases.export(f"{path}@native", "torch"))) == load_spec(str(path))
+    assert load_spec(str(exports.export(f"{path}@native", "torch"))) == load_spec(str(path))
 
 
 @pytest.mark.skipif(native.find("kernels") is None, reason="not built")
 def test_other_libraries_are_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {runtime: cases._content(load_spec("26m")) for runtime in LIBRARIES}
+    before = {runtime: exports._content(load_spec("26m")) for runtime in LIBRARIES}
     first = resolve("26m@native", "torch").sha256
     for name in native.NAMES:
         file = native.find(name)
         if file is not None:
             (tmp_path / file.name).write_bytes(file.read_bytes() + (b"" if name == "litert" else b"\0"))
     monkeypatch.setenv("MFEDGE_NATIVE_LIB", str(tmp_path))
-    assert cases._content(load_spec("26m")) != before["torch"]
+    assert exports._content(load_spec("26m")) != before["torch"]
     assert resolve("26m@native", "torch").sha256 != first
 
 
@@ -182,4 +183,4 @@ def test_parts(name: str, kind: str, part: str) -> None:
 
 
 def test_every_part_has_its_dot() -> None:
-    assert len(PARTS) == len(set(COLOURS)) == len(MARKERS)
+    assert len(order()) == len(set(COLOURS)) == len(MARKERS)

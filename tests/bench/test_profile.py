@@ -13,13 +13,13 @@ from mfedge.bench.profile import profilers, roofline
 from mfedge.bench.profile import run as profile
 from mfedge.bench.profile import tables as profile_report
 from mfedge.bench.profile.parts import part_of
-from mfedge.bench.profile.schema import Machine, Profile, shares
+from mfedge.bench.profile.schema import Peak, Profile, shares
 from mfedge.errors import UsageError
 from mfedge.formats.graph import Graph, Node, Tensor
 from mfedge.sizes import Size
 from tests.bench.test_figures import small
 
-REACHED = Machine(1e11, 2e10)
+REACHED = Peak(1e11, 2e10)
 SIZE = Size(64, 64)
 
 
@@ -113,7 +113,7 @@ def test_openvino(model: Path) -> None:
 
 
 def test_litert_says_that_it_has_no_times() -> None:
-    measured = profilers.litert(graph())
+    measured = profilers.untimed("LiteRT", graph())
     made = profile.assemble(measured, graph(), REACHED, "m", "litert", "1", SIZE, Path(__file__), 2e-3, 5)
     assert not made.timed
     assert "no operator times" in made.source

@@ -16,12 +16,12 @@ from mfedge.bench.cases import find, is_path, resolve
 from mfedge.bench.report import chart, tables
 from mfedge.bench.report import files as report
 from mfedge.bench.results import fairness, schema, summary
-from mfedge.bench.results.compare import EnvironmentMismatch, compare
+from mfedge.bench.results.compare import compare
 from mfedge.bench.results.schema import Result
 from mfedge.bench.suite import Suite, choose_reference, override, read
-from mfedge.errors import UsageError
+from mfedge.errors import EnvironmentMismatchError, UsageError
 from mfedge.sizes import Size, parse_sizes
-from tests.bench.made import SPEED, made_result
+from tests.bench.made import SPEED, made_executed, made_result
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_what_disturbs_is_said_first(result: Result) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"execution": "CPU, precision bf16"}, "precisions differ"),
+        ({"executed": made_executed("onnxruntime", compute="bfloat16")}, "not computed in the same type"),
         ({"batch_norms": 46}, "folded in one model only"),
         ({"visits": ()}, "not the same sizes"),
     ],
@@ -191,7 +191,7 @@ def test_compare() -> None:
     slower = made_result((224, 512), rounds=10, seed=1, scale=1.2)
     assert all(line.verdict == "slower" for line in compare(old, slower, ratios_only=True))
     other = replace(new, environment=replace(new.environment, cpu="another"))
-    with pytest.raises(EnvironmentMismatch) as caught:
+    with pytest.raises(EnvironmentMismatchError) as caught:
         compare(old, other, ratios_only=False)
     assert caught.value.exit_code == 4 and "cpu" in str(caught.value) and "--ratios-only" in str(caught.value)
     assert compare(old, other, ratios_only=True) == lines

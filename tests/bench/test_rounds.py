@@ -115,7 +115,7 @@ def test_the_budget_ends_it(make_case: CaseMaker, quick: Protocol) -> None:
 
 
 def test_precision_ends_it_before(make_case: CaseMaker, quick: Protocol) -> None:
-    protocol = replace(quick, precision=0.9, max_rounds=10_000)
+    protocol = replace(quick, within=0.9, max_rounds=10_000)
     result = run([make_case("reference", "1"), make_case("model", "1")], protocol)
     assert result.ended == rounds.PRECISE
     assert len(result.cases[0].visits) < 40
@@ -129,7 +129,7 @@ def test_fresh_processes_a_pass_over_all_sizes_apart(make_case: CaseMaker, quick
             if (progress.process, progress.size.height) not in order:
                 order.append((progress.process, progress.size.height))
 
-    protocol = replace(quick, processes=2, max_rounds=4, min_rounds=3, precision=50.0)
+    protocol = replace(quick, processes=2, max_rounds=4, min_rounds=3, within=50.0)
     result = run([make_case("reference", "0.2", 64), make_case("reference", "0.2", 96)], protocol, listener=Watch())
     assert order == [(0, 64), (0, 96), (1, 64), (1, 96)]
     for case in result.cases:
@@ -139,7 +139,7 @@ def test_fresh_processes_a_pass_over_all_sizes_apart(make_case: CaseMaker, quick
 
 def test_more_processes_than_asked_until_it_is_precise(make_case: CaseMaker, quick: Protocol) -> None:
     """No ratio of measured times is known to one in a thousand million; the budget is used for more processes."""
-    protocol = replace(quick, processes=2, precision=1e-9, budget_seconds=8)
+    protocol = replace(quick, processes=2, within=1e-9, budget_seconds=8)
     start = time.monotonic()
     result = run([make_case("reference", "0.2"), make_case("model", "0.4")], protocol)
     assert time.monotonic() - start < 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mfedge.artifacts.parity import photograph
+from mfedge.data.images import photograph
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -74,8 +75,16 @@ MISTAKES = [
     (["export", "--variant", "26m", "--format", "coreml"], 2, "expected one of onnx, openvino, tflite"),
     (["export", "--variant", "26m"], 2, "--target NAME"),
     (["export", "--variant", "26m", "--target", "toaster"], 2, "expected one of android, desktop, intel-edge"),
-    (["export", "--variant", "26m", "--format", "onnx", "--size", "big"], 2, "expected HEIGHTxWIDTH"),
-    (["export", "--variant", "26m", "--format", "onnx", "--size", "31"], 2, "from 32 to 4096 pixels, found 31"),
+    (
+        ["export", "--variant", "26m", "--format", "onnx", "--size", "big"],
+        2,
+        "one size, 512, HEIGHTxWIDTH or",
+    ),
+    (
+        ["export", "--variant", "26m", "--format", "onnx", "--size", "31"],
+        2,
+        "32 to 4096 pixels per side, found 31",
+    ),
     (["export", "--variant", "26m", "--format", "onnx", "--size", "99999"], 2, "found 99999"),
     (["export", "--variant", "26m", "--format", "onnx", "--precision", "int4"], 2, "expected one of fp32, fp16"),
     (
@@ -87,7 +96,7 @@ MISTAKES = [
     (
         ["export", "--variant", "26m", "--format", "onnx", "--set", "mixing=position-mlp", "--size", "96"],
         2,
-        "takes its image_size only, 224x224",
+        "this network takes 224x224 only",
     ),
     (["export", "--variant", "26m", "--format", "onnx", "--weights", "none.pth"], 8, "none.pth: no such file"),
     (["export", "--variant", "./mine.toml", "--format", "onnx"], 2, "no such file"),
@@ -136,7 +145,8 @@ def test_a_user_s_own_network_and_classes(tmp_path: Path) -> None:
     options = ["--variant", "./mine.toml", "--num-classes", "7", "--format", "onnx", "--size", "40x56"]
     done = run("export", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "artifacts" / "mine-40x56-fp32-onnx"
+    (folder,) = (tmp_path / "artifacts").iterdir()
+    assert re.fullmatch(r"mine-[0-9a-f]{8}-40x56-fp32-onnx", folder.name)
     assert not (folder / "labels.txt").exists()
     Image.new("L", (30, 20), 128).save(tmp_path / "grey.png")
     done = run("predict", folder, tmp_path / "grey.png", "--top", "9")

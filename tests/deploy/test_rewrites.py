@@ -21,11 +21,11 @@ from mfedge.deploy.fold_batch_norm import fold_batch_norms
 from mfedge.deploy.fold_hard_sigmoid import fold_hard_sigmoids
 from mfedge.deploy.graph import calls, drop_inert, to_graph
 from mfedge.deploy.merge_projections import merge_projections
-from mfedge.deploy.name_operators import Operator, name_operators
+from mfedge.deploy.name_operators import Named, name_operators
 from mfedge.nn.layers import ChannelShuffle, Gate, Slopes
 from tests.conftest import network
 
-Rewrite = Callable[[fx.GraphModule], None]
+Rewrite = Callable[[fx.GraphModule], int]
 IMAGES = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 
 
@@ -175,7 +175,7 @@ def test_projections_of_the_same_tokens_are_one(net: nn.Module) -> None:
 
 def test_operators_are_named_after_their_modules(net: nn.Module) -> None:
     graph = rewritten(net, name_operators)
-    names = [str(node.target) for node, _ in calls(graph, Operator)]
+    names = [str(node.target) for node, _ in calls(graph, Named)]
     assert "blocks.1.mobile_to_former.mobile_to_former" in names
     assert "blocks.1.mobile.act1.dynamic_relu" in names
     assert len(set(names)) == len(names)
@@ -191,4 +191,4 @@ def test_rewrites_find_nothing_in_a_network_without_their_patterns() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.relu(self.conv(x))
 
-    rewritten(Plain().eval(), *REWRITES)
+    rewritten(Plain().eval(), *(rewrite.apply for rewrite in REWRITES))

@@ -15,25 +15,24 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
-from mfedge.formats.operators import count_operators
 
 from mfedge import ops, runtimes
-from mfedge.artifacts import parity
 from mfedge.artifacts.export import export
 from mfedge.artifacts.request import Request
+from mfedge.data.images import photograph
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.formats.tflite.fused import MAX_NODES, options
-from mfedge.formats.tflite.lower import write
 from mfedge.formats.tflite.writer import Writer
 from mfedge.kernels import find as native
 from mfedge.kernels import layout
 from mfedge.kernels.layout import PADDING_ROWS, Config, Kind
-from mfedge.reference import TorchSession
-from mfedge.tasks.classify import classify
+from mfedge.predict import classify
+from mfedge.sizes import Size
 from mfedge.zoo import load_spec
 from tests.conftest import network
 from tests.formats.litert_doors import Array, Refused, compiled, folder, interpreter
+from tests.support.models import count_operators, logits, reference, write
 
 pytestmark = pytest.mark.skipif(native.find("litert") is None, reason="native kernels are not built")
 
@@ -72,7 +71,7 @@ def assert_close(found: Array, expected: Array, bound: float = 1e-4) -> None:
 def test_a_fixed_size_is_exact(variant: str, precision: str, bound: float, tmp_path: Path) -> None:
     net = write_native(variant, tmp_path / "model.tflite", (225, 191), precision)
     images = random(1, 3, 225, 191)
-    assert_close(runtimes.load(tmp_path / "model.tflite").run(images), TorchSession(net).run(images), bound)
+    assert_close(logits(runtimes.load(tmp_path / "model.tflite"), images), reference(net, images), bound)
 
 
 @VARIANTS
@@ -84,7 +83,7 @@ def test_one_session_takes_sizes_that_were_not_traced(
     session = runtimes.load(tmp_path / "model.tflite")
     for size in ((224, 224), (33, 47), (191, 321), (64, 352), (33, 47)):
         images = random(1, 3, *size)
-        assert_close(session.run(images), TorchSession(net).run(images), bound)
+        assert_close(logits(session, images), reference(net, images), bound)
 
 
 def test_sessions_come_and_go(tmp_path: Path) -> None:
@@ -92,10 +91,10 @@ def test_sessions_come_and_go(tmp_path: Path) -> None:
     write_native("26m", tmp_path / "model.tflite", None)
     images = random(1, 3, 33, 47)
     sessions = [runtimes.load(tmp_path / "model.tflite") for _ in range(3)]
-    first = sessions[0].run(images)
+    first = logits(sessions[0], images)
     del sessions[:2]
     sessions.append(runtimes.load(tmp_path / "model.tflite"))
-    assert all(np.array_equal(session.run(images), first) for session in sessions)
+    assert all(np.array_equal(logits(session, images), first) for session in sessions)
 
 
 def test_what_is_in_a_file(tmp_path: Path) -> None:
@@ -121,7 +120,7 @@ def test_what_is_in_a_file(tmp_path: Path) -> None:
     assert count_operators(tmp_path / "model.tflite") == {
         "mfedge.Block": 8, "TRANSPOSE": 1, "mfedge.Head": 1, "mfedge.Stem": 1,
     }  # fmt: skip
-    assert "native" in runtimes.load(tmp_path / "model.tflite").metadata.execution
+    assert runtimes.load(tmp_path / "model.tflite").metadata.kernels == "native"
 
 
 def test_weights_lie_where_a_compiled_model_hands_them_on(tmp_path: Path) -> None:
@@ -404,7 +403,7 @@ def test_without_the_library_it_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("MFEDGE_NATIVE_LIB", str(tmp_path))
     with pytest.raises(MissingRuntimeError, match="not built for litert"):
         runtimes.load(tmp_path / "native.tflite")
-    assert "native" not in runtimes.load(tmp_path / "portable.tflite").metadata.execution
+    assert runtimes.load(tmp_path / "portable.tflite").metadata.kernels == "portable"
 
 
 def test_a_library_that_is_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -439,7 +438,7 @@ def test_the_sample_app_computes_it(precision: str, bound: float, sample: Path, 
         command = [str(sample), str(tmp_path / "model.tflite"), str(height), str(width)]
         image = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).tobytes()
         done = subprocess.run(command, input=image, capture_output=True, check=True)
-        assert_close(np.frombuffer(done.stdout, np.float32)[None], TorchSession(net).run(images), bound)
+        assert_close(np.frombuffer(done.stdout, np.float32)[None], reference(net, images), bound)
 
 
 def test_the_sample_app_says_what_is_wrong(sample: Path, tmp_path: Path) -> None:
@@ -453,10 +452,10 @@ def test_the_sample_app_says_what_is_wrong(sample: Path, tmp_path: Path) -> None
 
 
 def test_the_python_sample_sees_what_predict_sees(tmp_path: Path) -> None:
-    (artifact,) = export(Request.of(load_spec("26m"), ("tflite",), (193, 257), kernels="native"), tmp_path)
-    command = [sys.executable, SAMPLES / "main.py", artifact, native.path("litert"), parity.photograph()]
+    (artifact,) = export(Request.of(load_spec("26m"), ("tflite",), Size(193, 257), kernels="native"), tmp_path)
+    command = [sys.executable, SAMPLES / "main.py", artifact, native.path("litert"), photograph()]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    classes = classify(artifact, parity.photograph()).classes
+    classes = classify(artifact, photograph()).classes
     assert result.stdout.splitlines() == [f"{guess.probability:.3f} {guess.label}" for guess in classes]
 
 

@@ -23,9 +23,10 @@ from mfedge.formats.onnx import lower as to_onnx
 from mfedge.kernels import find as native
 from mfedge.kernels import layout
 from mfedge.kernels.layout import PADDING_ROWS, Config, Kind
-from mfedge.reference import TorchSession
 from mfedge.runtimes.onnxruntime import is_native
 from tests.conftest import network
+from tests.support.models import logits, reference
+from tests.support.models import write as write_model
 
 pytestmark = pytest.mark.skipif(native.find("onnxruntime") is None, reason="native kernels are not built")
 
@@ -45,14 +46,14 @@ def random(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
 def write(variant: str, path: Path, size: tuple[int, int] | None, precision: str = "fp32") -> torch.nn.Module:
     net = network(variant) if " " not in variant else network(*variant.split())
     program = trace(deploy(net, kernels="native"), *(size or (224, 256)), dynamic=size is None)
-    to_onnx.write(program, path, precision)
+    write_model(program, path, precision)
     return net
 
 
 def assert_same(net: torch.nn.Module, path: Path, size: tuple[int, int], bound: float = 1e-4) -> None:
     images = random(1, 3, *size)
-    expected = TorchSession(net).run(images)
-    assert np.abs(runtimes.load(path).run(images) - expected).max() <= bound * np.abs(expected).max()
+    expected = reference(net, images)
+    assert np.abs(logits(runtimes.load(path), images) - expected).max() <= bound * np.abs(expected).max()
 
 
 @VARIANTS
@@ -223,10 +224,10 @@ def test_threads_share_a_session(tmp_path: Path) -> None:
     shared = runtimes.load(tmp_path / "model.onnx")
     sizes = [(65, 33), (97, 224), (224, 97), (32, 32), (33, 160), (191, 65)]
     images = [random(1, 3, *size, seed=seed) for seed in range(4) for size in sizes]
-    expected = [shared.run(image) for image in images]
+    expected = [logits(shared, image) for image in images]
     with ThreadPoolExecutor(6) as threads:
-        for found, reference in zip(threads.map(shared.run, images), expected, strict=True):
-            assert np.array_equal(found, reference)
+        for found, alone in zip(threads.map(lambda image: logits(shared, image), images), expected, strict=True):
+            assert np.array_equal(found, alone)
 
 
 def test_sessions_come_and_go(tmp_path: Path) -> None:
@@ -234,11 +235,11 @@ def test_sessions_come_and_go(tmp_path: Path) -> None:
     net = write("26m", tmp_path / "model.onnx", (33, 47))
     images = random(1, 3, 33, 47)
     sessions = [runtimes.load(tmp_path / "model.onnx") for _ in range(4)]
-    first = sessions[0].run(images)
+    first = logits(sessions[0], images)
     del sessions[:3]
     for _ in range(3):
         sessions.append(runtimes.load(tmp_path / "model.onnx"))
-        assert all(np.array_equal(loaded.run(images), first) for loaded in sessions)
+        assert all(np.array_equal(logits(loaded, images), first) for loaded in sessions)
     assert_same(net, tmp_path / "model.onnx", (33, 47))
 
 
@@ -397,7 +398,7 @@ def test_a_runtime_without_the_library_says_what_to_do(tmp_path: Path, monkeypat
     imports = [helper.make_opsetid("", 20), helper.make_opsetid("mfedge.other", 1)]
     onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=9), tmp_path / "portable.onnx")
     assert (is_native(tmp_path / "native.onnx"), is_native(tmp_path / "portable.onnx")) == (True, False)
-    assert "native" in runtimes.load(tmp_path / "native.onnx").metadata.execution
+    assert runtimes.load(tmp_path / "native.onnx").metadata.kernels == "native"
     monkeypatch.setenv("MFEDGE_NATIVE_LIB", str(tmp_path))
     runtimes.load(tmp_path / "portable.onnx")
     with pytest.raises(MissingRuntimeError, match="native kernels: not built for onnxruntime"):

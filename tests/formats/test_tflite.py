@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mfedge.formats.operators import count_operators
 
 from mfedge import runtimes
 from mfedge.deploy import deploy, trace
 from mfedge.errors import ArtifactError
-from mfedge.formats.tflite.lower import write
 from mfedge.formats.tflite.unroll import plan_unrolling
 from mfedge.formats.tflite.writer import Writer
+from mfedge.precisions import PRECISIONS
 from tests.conftest import network
+from tests.support.models import count_operators, logits, write
 
 
 @pytest.fixture(scope="module", params=["26m", "mobilenet-v3-small"])
@@ -30,7 +30,9 @@ def test_xnnpack_takes_the_whole_graph(precision: str, tmp_path: Path) -> None:
     for variant in ("26m", "96m", "mobilenet-v3-small"):
         file = tmp_path / f"{variant}.tflite"
         write(trace(deploy(network(variant)), 224, 224), file, precision)
-        assert runtimes.load(file).metadata.execution == "XNNPACK, float32, 1 partition, the whole graph"
+        known = runtimes.load(file).metadata
+        assert (known.provider, known.compute, known.partitions, known.whole) == ("XNNPACK", "float32", 1, True)
+        assert known.stored == PRECISIONS[precision].stored
 
 
 def test_nothing_is_transposed(path: Path) -> None:
@@ -86,7 +88,7 @@ def test_a_fixed_file_refuses_another_size(tmp_path: Path) -> None:
     write(trace(deploy(network("26m")), 64, 96), tmp_path / "model.tflite")
     session = runtimes.load(tmp_path / "model.tflite")
     with pytest.raises(ArtifactError, match=r"cannot run \(1, 96, 64, 3\): the file takes \(1, 64, 96, 3\)"):
-        session.run(np.zeros((1, 3, 96, 64), np.float32))
+        logits(session, np.zeros((1, 3, 96, 64), np.float32))
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "truncated"])
@@ -98,7 +100,7 @@ def test_a_damaged_file_is_one_line(damage: str, path: Path, tmp_path: Path) -> 
 
 
 def test_constants_are_written_once() -> None:
-    writer = Writer()
+    writer = Writer(PRECISIONS["fp32"])
     first = writer.constant("a", np.arange(3, dtype=np.float32))
     assert writer.constant("b", np.arange(3, dtype=np.float32)) == first
     assert writer.constant("c", np.arange(3, dtype=np.int32)) != first

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mfedge.deploy import deploy, trace
-from mfedge.formats.onnx.lower import write
 from mfedge.kernels import find as native
-from mfedge.reference import TorchSession
 from mfedge.zoo import build, load_spec, random_weights
+from tests.support.models import reference, write
 
 VARIANTS = ("26m", "214m")
 SIZES = ((224, 224), (320, 256), (97, 161))
@@ -35,7 +34,7 @@ def main(folder: Path) -> None:
         for height, width in SIZES:
             images = np.random.default_rng(height).standard_normal((1, 3, height, width)).astype(np.float32)
             arrays[f"images_{height}x{width}"] = images
-            arrays[f"logits_{height}x{width}"] = TorchSession(network).run(images)
+            arrays[f"logits_{height}x{width}"] = reference(network, images)
         np.savez(folder / f"{variant}.npz", **arrays)
 
 

@@ -16,15 +16,17 @@ import onnxruntime
 import pytest
 
 from mfedge import runtimes
-from mfedge.artifacts import parity
 from mfedge.artifacts.export import export
 from mfedge.artifacts.request import Request
+from mfedge.data.images import photograph
 from mfedge.deploy import deploy, trace
-from mfedge.formats.onnx import lower as to_onnx
 from mfedge.kernels import find as native
-from mfedge.tasks.classify import classify
+from mfedge.predict import classify
+from mfedge.sizes import Size
 from mfedge.zoo import load_spec
 from tests.conftest import network
+from tests.support.models import logits
+from tests.support.models import write as write_model
 
 SAMPLES = Path(__file__).parents[2] / "export" / "samples" / "onnxruntime"
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -88,7 +90,7 @@ def test_the_cpp_sample_computes_the_same(tmp_path: Path) -> None:
     sources = (SAMPLES / "main.cpp", tmp_path / "libonnxruntime.so.1")
     subprocess.run([str(COMPILER), *flags, *sources, "-o", main], check=True)
     model = tmp_path / "model.onnx"
-    to_onnx.write(trace(deploy(network("26m"), kernels="native"), 224, 256, dynamic=True), model)
+    write_model(trace(deploy(network("26m"), kernels="native"), 224, 256, dynamic=True), model)
     images = np.random.default_rng(7).standard_normal((1, 3, 97, 65)).astype(np.float32)
     images.tofile(tmp_path / "image.f32")
 
@@ -97,21 +99,21 @@ def test_the_cpp_sample_computes_the_same(tmp_path: Path) -> None:
 
     result = run(model, native.path("onnxruntime"), 97, 65, tmp_path / "image.f32")
     assert result.returncode == 0, result.stderr
-    logits = runtimes.load(model).run(images)[0]
-    top = np.argsort(logits)[:-6:-1]
-    assert result.stdout.splitlines() == [f"{i} {logits[i]:.6f}" for i in top]
+    found = logits(runtimes.load(model), images)[0]
+    top = np.argsort(found)[:-6:-1]
+    assert result.stdout.splitlines() == [f"{i} {found[i]:.6f}" for i in top]
     assert run(model, tmp_path / "missing.so", 97, 65).returncode == 1
     assert "mfedge.Stem" in run(model, native.path("onnxruntime"), 0, 65).stderr
 
 
 def test_the_python_sample_sees_what_predict_sees(tmp_path: Path) -> None:
-    request = Request.of(load_spec("26m"), ("onnx",), (193, 257), kernels="native")
+    request = Request.of(load_spec("26m"), ("onnx",), Size(193, 257), kernels="native")
     (folder,) = export(request, tmp_path)
     result = subprocess.run(
-        [sys.executable, SAMPLES / "main.py", folder, native.path("onnxruntime"), parity.photograph()],
+        [sys.executable, SAMPLES / "main.py", folder, native.path("onnxruntime"), photograph()],
         capture_output=True,
         text=True,
         check=True,
     )
-    classes = classify(folder, parity.photograph()).classes
+    classes = classify(folder, photograph()).classes
     assert result.stdout.splitlines() == [f"{guess.probability:.3f} {guess.label}" for guess in classes]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mfedge.errors import UsageError
 from mfedge.formats.table import FORMATS
 from mfedge.runtimes.table import RUNTIMES
 
@@ -226,6 +227,17 @@ def avoiding(cpu: int | None) -> Iterator[None]:
 def default_cpu() -> int | None:
     """The last CPU this process may use, as the first ones serve most interrupts; None where nothing can be pinned."""
     return max(affinity()) if hasattr(os, "sched_setaffinity") else None
+
+
+def chosen_cpu(cpu: int | None) -> int | None:
+    """The CPU to measure on: the one asked for, else the default.
+
+    Raises:
+        UsageError: this process may not use it.
+    """
+    if cpu is not None and cpu not in affinity():
+        raise UsageError(f"--cpu {cpu}: expected one of {', '.join(map(str, sorted(affinity())))}")
+    return default_cpu() if cpu is None else cpu
 
 
 def _short(value: object) -> str:

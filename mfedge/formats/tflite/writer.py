@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from msgspec import Struct
 
-from mfedge.precisions import Precision
+from mfedge.precisions import PRECISIONS, Precision
 
 SCHEMA_VERSION = 3
 ALIGNMENT = 16  # bytes, of every buffer: the schema's force_align, which the generated packers leave out
@@ -47,7 +47,7 @@ class AlignedBuffer:
 class Writer:
     """Collects a single subgraph; constants with the same bytes are written once."""
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision = PRECISIONS["fp32"]) -> None:
         self.half = precision.stored == "float16"
         self.min_elements = precision.min_elements
         self.tensors: list[Any] = []
