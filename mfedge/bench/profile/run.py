@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from mfedge.bench import stored
 from mfedge.bench.cases import checksum
 from mfedge.bench.measure.environment import pinned
 from mfedge.bench.profile import peak as machine
@@ -108,8 +109,8 @@ def _profiler(
 
 
 def encode(made: Profile) -> bytes:
-    """As stored: JSON, indented, a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n"
+    """As stored."""
+    return stored.encode(made)
 
 
 def read(path: Path) -> Profile:
@@ -119,11 +120,11 @@ def read(path: Path) -> Profile:
         UsageError: no such file, or not of this schema.
     """
     try:
-        stored = msgspec.json.decode(path.read_bytes(), type=Profile)
+        profile = msgspec.json.decode(path.read_bytes(), type=Profile)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: expected a profile ({SCHEMA}): {error}") from None
-    if stored.schema != SCHEMA:
-        raise UsageError(f"{path}: expected schema {SCHEMA}, found {stored.schema}; profile again with this version")
-    return stored
+    if profile.schema != SCHEMA:
+        raise UsageError(f"{path}: expected schema {SCHEMA}, found {profile.schema}; profile again with this version")
+    return profile
