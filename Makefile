@@ -34,7 +34,7 @@ test-all: setup
 
 # The C++ tests compiled for 64-bit ARM, under emulation.
 test-aarch64: setup
-	$(BIN)/python -m pytest tests/native/test_native.py -k aarch64 -rs -m ""
+	$(BIN)/python -m pytest tests/kernels/test_native.py -k aarch64 -rs -m ""
 
 # Shipped apps still embed tflite-runtime 2.14, which needs numpy < 2: an environment of its own.
 test-tflite-runtime: setup

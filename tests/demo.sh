@@ -3,7 +3,7 @@
 set -eu
 out=artifacts/demo
 mfedge export --variant 214m --format onnx --format openvino --format tflite --output "$out"
-photo=$(python -c "from mfedge.exporters.parity import photograph; print(photograph())")
+photo=$(python -c "from mfedge.artifacts.parity import photograph; print(photograph())")
 for format in onnx openvino tflite; do
     echo
     echo "$format:"

@@ -34,6 +34,7 @@ def report(
     from mfedge.bench.report import tables
     from mfedge.bench.results.schema import read
     from mfedge.bench.results.summary import summarise
+    from mfedge.bench.stored import encode
     from mfedge.errors import UsageError
 
     wanted = tuple(names(formats))
@@ -44,9 +45,7 @@ def report(
     written = reports.write(stored, output or result.parent, wanted, tuple(read_profile(path) for path in profiles))
     summary = summarise(stored)
     if json:
-        import msgspec
-
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
+        sys.stdout.buffer.write(encode(summary))
     else:
         from rich.console import Console
 

@@ -72,7 +72,7 @@ def test_names() -> None:
     assert exports.parse("214m@native-fp16") == exports.Variant("214m", "native", "fp16")
     assert exports.parse("214m@fp16") == exports.Variant("214m", "portable", "fp16")
     assert exports.parse("./a@b/model.onnx") is None and cases.is_path("./a@b/model.onnx")
-    with pytest.raises(UsageError, match="native-fp16, found @fast"):
+    with pytest.raises(UsageError, match="with - between, found @fast"):
         exports.parse("214m@fast")
 
 

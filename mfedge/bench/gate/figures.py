@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from mfedge import files
+from mfedge.bench import stored
 from mfedge.bench.cases import checksum
 from mfedge.errors import UsageError
 from mfedge.formats.table import read_graph
@@ -95,8 +96,8 @@ def read(path: Path) -> Figures:
 
 
 def encode(figures: Figures) -> bytes:
-    """As stored: JSON, indented, a newline at the end; the same file gives the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n"
+    """As stored; the same file gives the same bytes."""
+    return stored.encode(figures)
 
 
 def compare(baseline: Figures, candidate: Figures, limit: float = 0.0, file_limit: float = 0.01) -> list[FigureLine]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-import msgspec
-
+from mfedge.bench import stored
 from mfedge.bench.gate.judge import CaseLine, Report, verdict
 from mfedge.bench.quantities import milliseconds
 from mfedge.bench.report.tables import interval_text
@@ -72,7 +71,7 @@ def cells(line: CaseLine) -> tuple[str, ...]:
 
 def to_json(report: Report) -> bytes:
     """The whole report, raw samples included."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+    return stored.encode(report)
 
 
 def junit(report: Report) -> bytes:

@@ -10,6 +10,7 @@ import msgspec
 
 from mfedge import files
 from mfedge.arrays import random_images
+from mfedge.bench import stored
 from mfedge.bench.cases import checksum
 from mfedge.bench.measure.environment import pinned
 from mfedge.bench.profile import peak as machine
@@ -100,8 +101,8 @@ def _with_product(nodes: list[Node], kind: str, counted: Graph) -> list[Node]:
 
 
 def encode(made: Profile) -> bytes:
-    """As stored: JSON, indented, a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n"
+    """As stored."""
+    return stored.encode(made)
 
 
 def read(path: Path) -> Profile:

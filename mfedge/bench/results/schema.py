@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from mfedge import files
+from mfedge.bench import stored
 from mfedge.bench.measure.environment import Environment, Moment
 from mfedge.bench.results.intervals import Round
 from mfedge.errors import UsageError
@@ -137,8 +138,8 @@ class Result(Struct, frozen=True):
 
 
 def encode(result: Result) -> bytes:
-    """The result file's bytes: JSON, indented, a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+    """The result file's bytes."""
+    return stored.encode(result)
 
 
 def read(path: Path) -> Result:

@@ -31,7 +31,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -43,6 +42,7 @@ from torch.export import ExportedProgram
 
 from mfedge import files as store
 from mfedge import ops, zoo
+from mfedge.bench import stored
 from mfedge.bench.measure import environment
 from mfedge.bench.profile import profilers
 from mfedge.bench.results import intervals as statistics
@@ -344,7 +344,7 @@ def main(arguments: list[str]) -> None:
         rows.append(measure(size, options.rounds))
         print(describe(rows[-1]), file=sys.stderr, flush=True)
     evidence = Evidence(SCHEMA, VARIANT, environment.capture(cpu), tuple(rows))
-    store.write(options.output, msgspec.json.format(msgspec.json.encode(evidence), indent=1))
+    store.write(options.output, stored.encode(evidence))
 
 
 if __name__ == "__main__":

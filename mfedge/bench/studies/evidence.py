@@ -21,14 +21,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
 from msgspec import Struct
 from onnx import TensorProto, helper
 
 from mfedge import files as store
-from mfedge.bench import cases, exports
+from mfedge.bench import cases, exports, stored
 from mfedge.bench.gate.judge import Report, Settings, verdict
 from mfedge.bench.gate.run import Gate
 from mfedge.bench.measure import environment
@@ -183,7 +182,7 @@ def main(arguments: list[str]) -> None:
                 trials.append(trial(model, candidate, seed, cpu))
                 series = Series(aim, passes, ratio, options.loaded, tuple(trials))
                 evidence = Evidence(SCHEMA, 0.03, "onnxruntime", "mobile-former-214m", (*finished, series))
-                store.write(options.output, msgspec.json.format(msgspec.json.encode(evidence), indent=1))
+                store.write(options.output, stored.encode(evidence))
                 print(describe(series), file=sys.stderr, flush=True)
             finished.append(series)
 
