@@ -116,7 +116,7 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
         for line in tables.statements(summary):
             print(line)
     store.rescue(path, encode(result))
-    drawn = report.write(result, folder) if any(row.median for row in summary.rows) else []
+    drawn = report.write(result, folder, note=console.note) if any(row.median for row in summary.rows) else []
     for written in (path, *drawn):
         console.note(str(written))
     if result.ended == INTERRUPTED:

@@ -17,8 +17,8 @@ def register(app: typer.Typer) -> None:
 def report(
     result: Annotated[Path, typer.Argument(help="A result.json of mfedge bench.")],
     formats: Annotated[
-        str, typer.Option("--format", help="md, csv, svg, png, html; comma between.")
-    ] = "md,csv,svg,png,html",
+        str | None, typer.Option("--format", help="md, csv, svg, png, html; comma between. Default: all of them.")
+    ] = None,
     profiles: Annotated[
         list[Path], typer.Option("--profile", help="A stored profile for the HTML report; give it again for several.")
     ] = [],  # noqa: B006  # typer reads the default and never changes it
@@ -37,12 +37,13 @@ def report(
     from mfedge.bench.stored import encode
     from mfedge.errors import UsageError
 
-    wanted = tuple(names(formats))
-    for name in wanted:
+    wanted = None if formats is None else tuple(names(formats))
+    for name in wanted or ():
         if name not in reports.FORMATS:
             raise UsageError(f"--format {name}: expected one of {', '.join(reports.FORMATS)}")
     stored = read(result)
-    written = reports.write(stored, output or result.parent, wanted, tuple(read_profile(path) for path in profiles))
+    drawn = tuple(read_profile(path) for path in profiles)
+    written = reports.write(stored, output or result.parent, wanted, drawn, console.note)
     summary = summarise(stored)
     if json:
         sys.stdout.buffer.write(encode(summary))

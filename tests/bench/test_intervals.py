@@ -12,6 +12,16 @@ from hypothesis import strategies as st
 
 from mfedge.bench.results import intervals as statistics
 
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99, 0.9999])
+def test_student_s_quantiles_are_scipy_s(level: float) -> None:
+    from scipy import stats
+
+    for freedom in (1, 2, 3, 4, 5, 8, 13, 40, 99):
+        expected = stats.t.ppf((1 + level) / 2, freedom)
+        assert statistics.student_t(level, freedom) == pytest.approx(expected, rel=1e-9), freedom
+
+
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mfedge.bench.profile.parts import order
 from mfedge.bench.profile.schema import Profile, shares
-from mfedge.bench.report.palette import GRID, INK, QUIET
+from mfedge.bench.report.palette import GRID, INK, QUIET, matplotlib
 
 COLOURS = (
     "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#1B4F72", "#56B4E9", "#8C6D00", "#888888",
@@ -18,13 +18,11 @@ DPI = 160
 
 def draw(profile: Profile) -> dict[str, bytes]:
     """ "svg" and "png" bytes; a dot a part, its area its share of the time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    library = matplotlib()
     from matplotlib import pyplot
 
     style: dict[Any, Any] = {"svg.hashsalt": "mfedge", "font.size": 10, "text.color": INK, "axes.labelcolor": INK}
-    with matplotlib.rc_context(style):
+    with library.rc_context(style):
         figure, axes = pyplot.subplots(figsize=(8.6, 4.6), layout="constrained")
         _roof(axes, profile)
         found = [s for s in shares(profile, "part") if s.seconds and s.madds and s.bytes]

@@ -7,7 +7,7 @@ import math
 import textwrap
 from typing import Any
 
-from mfedge.bench.report.palette import GRID, INK, QUIET, colour
+from mfedge.bench.report.palette import GRID, INK, QUIET, colour, matplotlib
 from mfedge.bench.results.summary import CaseRow, Summary
 from mfedge.families.table import family_of_model
 from mfedge.runtimes.table import label
@@ -22,16 +22,14 @@ TICKS_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.
 
 def draw(summary: Summary) -> dict[str, bytes]:
     """The chart as "svg" and "png" bytes. Deterministic: no dates, no random identifiers."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    library = matplotlib()
     from matplotlib import pyplot
 
     style: dict[Any, Any] = {
         "svg.hashsalt": "mfedge", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 10,
         "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     }  # fmt: skip
-    with matplotlib.rc_context(style):
+    with library.rc_context(style):
         ratios = [row for row in summary.rows if row.ratio is not None]
         if ratios:
             figure, (top, bottom) = pyplot.subplots(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mfedge import files as store
@@ -10,8 +11,10 @@ from mfedge.bench.profile.schema import Profile
 from mfedge.bench.report import chart, html, tables
 from mfedge.bench.results.schema import Result
 from mfedge.bench.results.summary import summarise
+from mfedge.errors import MissingRuntimeError
 
 FORMATS = ("md", "csv", "svg", "png", "html")
+TEXTS = ("md", "csv")  # which need no library that draws
 
 
 def files(result: Result, formats: tuple[str, ...] = FORMATS, profiles: tuple[Profile, ...] = ()) -> dict[str, bytes]:
@@ -33,15 +36,32 @@ def files(result: Result, formats: tuple[str, ...] = FORMATS, profiles: tuple[Pr
 
 
 def write(
-    result: Result, folder: Path, formats: tuple[str, ...] = FORMATS, profiles: tuple[Profile, ...] = ()
+    result: Result,
+    folder: Path,
+    formats: tuple[str, ...] | None = None,
+    profiles: tuple[Profile, ...] = (),
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Write the files, each whole or not at all.
 
+    Args:
+        result: to report.
+        folder: that they go into.
+        formats: of FORMATS; None is all of them, or TEXTS where nothing can be drawn.
+        profiles: for the HTML report.
+        note: told what is not drawn, and why.
+
     Raises:
         StorageError: the folder cannot be written.
+        MissingRuntimeError: a chart is asked for, and nothing can be drawn.
     """
-    paths = []
-    for name, data in files(result, formats, profiles).items():
+    try:
+        made = files(result, FORMATS if formats is None else formats, profiles)
+    except MissingRuntimeError as error:
+        if formats is not None:
+            raise
+        note(str(error))
+        made = files(result, TEXTS, profiles)
+    for name, data in made.items():
         store.write(folder / name, data)
-        paths.append(folder / name)
-    return paths
+    return [folder / name for name in made]

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mfedge.errors import MissingRuntimeError
 from mfedge.runtimes.table import RUNTIMES
 
 OTHERS = ("#56B4E9", "#8C6D00", "#444444")
 INK, QUIET, GRID = "#222222", "#666666", "#DDDDDD"
+
+
+def matplotlib() -> Any:
+    """The library that draws, told not to look for a screen.
+
+    Raises:
+        MissingRuntimeError: it is not installed.
+    """
+    try:
+        import matplotlib as library
+    except ImportError as error:
+        raise MissingRuntimeError(f"charts: not drawn ({error}); pip install 'mfedge[charts]'") from None
+    library.use("Agg")
+    return library
 
 
 def colour(runtime: str, runtimes: tuple[str, ...]) -> str:

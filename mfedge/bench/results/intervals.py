@@ -2,8 +2,8 @@
 
 Ratios are taken within a round (both models a moment apart), in logarithms, so that a/b and b/a are one statement.
 A list of groups is a list of processes, each with its rounds: intervals resample processes first, then rounds,
-because two rounds of one process share its memory layout and are not independent. The bench, which can afford a handful
-of processes, takes Student's t of their medians instead: a bootstrap of three has seen too little of how they differ.
+because two rounds of one process share its memory layout and are not independent. The bench runs only a few processes,
+too few for a bootstrap; it uses Student's t on their medians.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from scipy import stats
 
 LEVEL = 0.95  # of every interval unless said otherwise
 RESAMPLES = 4000
@@ -76,12 +75,8 @@ def resampled_medians(groups: Sequence[Sequence[float]], resamples: int = RESAMP
         raise ValueError("no rounds to resample")
     generator = np.random.default_rng(seed)
     if len(filled) == 1:
-        if len(filled[0]) == 1:
-            return np.full(resamples, filled[0][0])
-        result = stats.bootstrap(
-            (filled[0],), np.median, n_resamples=resamples, method="percentile", vectorized=True, rng=generator
-        )
-        return np.asarray(result.bootstrap_distribution, dtype=np.float64)
+        drawn = filled[0][generator.integers(len(filled[0]), size=(resamples, len(filled[0])))]
+        return np.asarray(np.median(drawn, axis=1), dtype=np.float64)
     counts = np.array([len(group) for group in filled])
     table = np.zeros((len(filled), counts.max()))
     for row, group in enumerate(filled):
@@ -109,7 +104,7 @@ def distribution(groups: Sequence[Sequence[float]], seed: int = SEED) -> Floats:
     if len(medians) < 2:
         return resampled_medians(groups, seed=seed)
     draws = np.random.default_rng(seed).standard_t(len(medians) - 1, RESAMPLES)
-    return np.asarray(np.mean(medians) + draws * stats.sem(medians), dtype=np.float64)
+    return np.asarray(np.mean(medians) + draws * _standard_error(medians), dtype=np.float64)
 
 
 def _medians(groups: Sequence[Sequence[float]]) -> list[float]:
@@ -130,7 +125,7 @@ def interval(groups: Sequence[Sequence[float]], level: float = LEVEL, seed: int 
     if len(medians) < 2:
         return bootstrap(groups, level, seed)
     middle = float(np.mean(medians))
-    reach = float(stats.t.ppf((1 + level) / 2, len(medians) - 1) * stats.sem(medians))
+    reach = student_t(level, len(medians) - 1) * _standard_error(medians)
     return Interval(middle, middle - reach, middle + reach, level, rounds)
 
 
@@ -149,6 +144,39 @@ def p_value_above(groups: Sequence[Sequence[float]], limit: float, seed: int = S
     """One-sided bootstrap p value of "the median is at most `limit`": small when it is clearly above."""
     medians = resampled_medians(groups, seed=seed)
     return float((np.count_nonzero(medians <= limit) + 1) / (len(medians) + 1))
+
+
+def student_t(level: float, freedom: int) -> float:
+    """The t that |T| stays below with probability `level`, T of Student's distribution.
+
+    By bisection on the angle atan(t / √freedom), for which the probability is a finite sum (Abramowitz and Stegun,
+    26.7.3 and 26.7.4): no library of special functions is needed for one quantile.
+
+    Args:
+        level: between 0 and 1.
+        freedom: degrees of freedom, 1 or more.
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_within(middle, freedom) < level else (low, middle)
+    return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+def _student_within(angle: float, freedom: int) -> float:
+    """P(|T| < √freedom · tan(angle))."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    total, term = 0.0, cosine if odd else 1.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= cosine * cosine * (k - 1) / k
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
