@@ -11,8 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from mfedge import files, resources
+from mfedge.artifacts.request import Request
 from mfedge.bench.measure.environment import libraries
-from mfedge.errors import MissingRuntimeError, UsageError
+from mfedge.errors import UsageError
+from mfedge.extras import needing
 from mfedge.families.spec import Spec, to_dict
 from mfedge.families.table import check_kernels
 from mfedge.formats.table import FORMATS
@@ -90,19 +92,14 @@ def export(model: str, runtime: str) -> Path:
     row = next((row for row in FORMATS.values() if row.suffix == RUNTIMES[runtime].suffix), None)
     if row is None:
         raise UsageError(f"{model} for {runtime}: no format writes {RUNTIMES[runtime].suffix} files")
-    try:
+    size = None if spec.fixed_size is None else Size(*spec.fixed_size)
+    request = Request.of(spec, (row.name,), size, precision=variant.precision, kernels=variant.kernels)
+    done = cache / request.name(row)
+    if (done / "manifest.json").is_file():
+        return done
+    with needing("export", f"{model} for {runtime}"):
         from mfedge.artifacts.export import export as write
-        from mfedge.artifacts.request import Request
-
-        size = None if spec.fixed_size is None else Size(*spec.fixed_size)
-        request = Request.of(spec, (row.name,), size, precision=variant.precision, kernels=variant.kernels)
-        done = cache / request.name(row)
-        return done if (done / "manifest.json").is_file() else write(request, cache)[0]
-    except ModuleNotFoundError as error:
-        raise MissingRuntimeError(
-            f"{model} for {runtime}: exporting it needs more than is installed ({error}); "
-            "pip install 'mfedge[export]', or measure an artifact folder"
-        ) from None
+    return write(request, cache)[0]
 
 
 def cache_folder() -> Path:

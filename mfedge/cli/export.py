@@ -9,7 +9,7 @@ import typer
 
 from mfedge.cli import console
 from mfedge.cli.options import Json, NumClasses, Set, Variant, WeightsFile
-from mfedge.errors import MissingRuntimeError
+from mfedge.extras import needing
 from mfedge.formats.table import FORMATS
 from mfedge.precisions import PRECISIONS
 from mfedge.sizes import parse_size
@@ -64,7 +64,8 @@ def export(
 
     with console.progress() as progress:
         progress("loading PyTorch")
-        run = _exporter()
+        with needing("export", "export"):
+            from mfedge.artifacts.export import export as run
         folders = run(request, output, progress)
 
     results: list[dict[str, Any]] = []
@@ -90,18 +91,3 @@ def export(
             f"{result['artifact']}: {result['bytes'] / 1e6:.1f} MB, {result['operators']} operators, within "
             f"{result['max_relative_error']:.1e} of PyTorch in {result['runtime']} (bound {result['bound']:g})"
         )
-
-
-def _exporter() -> Any:
-    """`mfedge.artifacts.export.export`, which brings PyTorch.
-
-    Raises:
-        MissingRuntimeError: that is not installed.
-    """
-    try:
-        from mfedge.artifacts.export import export as run
-    except ModuleNotFoundError as error:
-        raise MissingRuntimeError(
-            f"export: needs more than is installed ({error}); pip install 'mfedge[export]'"
-        ) from None
-    return run

@@ -11,6 +11,7 @@ from mfedge import files
 from mfedge.cli import console
 from mfedge.cli.options import Json
 from mfedge.errors import CheckpointError, UsageError
+from mfedge.extras import needing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,8 @@ def convert(
         raise UsageError(f"{destination}: its folder does not exist")
     if destination.is_dir():
         raise UsageError(f"{destination}: expected a file, found a folder")
-    from mfedge.checkpoint import read_state_dict
+    with needing("export", "weights convert"):
+        from mfedge.checkpoint import read_state_dict
 
     state = read_state_dict(source)
     write_safetensors(state, destination)

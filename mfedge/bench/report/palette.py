@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mfedge.errors import MissingRuntimeError
+from mfedge.extras import needing
 from mfedge.runtimes.table import RUNTIMES
 
 OTHERS = ("#56B4E9", "#8C6D00", "#444444")
@@ -17,10 +17,8 @@ def matplotlib() -> Any:
     Raises:
         MissingRuntimeError: it is not installed.
     """
-    try:
+    with needing("charts", "charts"):
         import matplotlib as library
-    except ImportError as error:
-        raise MissingRuntimeError(f"charts: not drawn ({error}); pip install 'mfedge[charts]'") from None
     library.use("Agg")
     return library
 
