@@ -9,7 +9,8 @@ import pytest
 from mfedge.count import Count, count
 from mfedge.errors import UsageError
 from mfedge.zoo import build, load_spec, variants
-from tests.nn.ablations import ABLATIONS, SPATIAL
+from tests.nn.ablations import ABLATIONS, EVERY, SPATIAL
+from tests.support.counted import counted
 
 # variant: parameters, strict multiply-adds, paper-like ones in millions; all but the last exact.
 VARIANTS = {
@@ -101,3 +102,22 @@ def test_position_mixing_has_one_size() -> None:
     with pytest.raises(UsageError, match=r"224x224 only.*found 256x224"):
         count(load_spec("26m", ["mixing=position-mlp"]), 256, 224)
     assert count(load_spec("26m", ["mixing=position-mlp", "image_size=256"]), 256, 256).madds
+
+
+# Counted from the spec alone, and on the network itself by PyTorch's counter: row by row the same.
+SIZES = [(224, 224, 1000), (193, 257, 7), (32, 47, 1000)]
+
+
+@pytest.mark.parametrize("variant", variants())
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_every_variant_is_counted_as_pytorch_counts_it(variant: str, size: tuple[int, int, int]) -> None:
+    spec = load_spec(variant)
+    assert count(spec, *size).blocks == counted(spec, *size)
+
+
+@pytest.mark.parametrize("row", EVERY)
+def test_every_ablation_is_counted_as_pytorch_counts_it(row: str) -> None:
+    for variant in ("294m", "26m"):
+        spec = load_spec(variant, EVERY[row])
+        size = (224, 224, 11) if spec.fixed_size else (131, 224, 11)
+        assert count(spec, *size).blocks == counted(spec, *size)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from mfedge.deploy import REWRITES
+from mfedge.deploy import REWRITES, deploy
 from mfedge.deploy.constant_tokens import fold_constants
 from mfedge.deploy.dense_pointwise import dense, fold_channel_shuffles
 from mfedge.deploy.fold_attention_scale import PROJECTED, fold_attention_scales
@@ -22,8 +22,10 @@ from mfedge.deploy.fold_hard_sigmoid import fold_hard_sigmoids
 from mfedge.deploy.graph import calls, drop_inert, to_graph
 from mfedge.deploy.merge_projections import merge_projections
 from mfedge.deploy.name_operators import Named, name_operators
+from mfedge.errors import UnsupportedError
 from mfedge.nn.layers import ChannelShuffle, Gate, Slopes
 from tests.conftest import network
+from tests.nn.ablations import EVERY
 
 Rewrite = Callable[[fx.GraphModule], int]
 IMAGES = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
@@ -192,3 +194,47 @@ def test_rewrites_find_nothing_in_a_network_without_their_patterns() -> None:
             return torch.relu(self.conv(x))
 
     rewritten(Plain().eval(), *(rewrite.apply for rewrite in REWRITES))
+
+
+def test_every_rewrite_says_how_often_it_applied() -> None:
+    counts = deploy(network("26m")).meta["rewrites"]
+    layers = list(network("26m").modules())
+    assert counts == {
+        "inert layers dropped": counts["inert layers dropped"],
+        "BatchNorms folded": sum(
+            isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d) for layer in network("26m").modules()
+        ),
+        "shuffles and groups folded": counts["shuffles and groups folded"],
+        "hard-sigmoids folded": sum(isinstance(layer, Gate | Slopes) for layer in layers),
+        "attention scales folded": 3 * 8 + 1,  # of eight blocks, and the last bridge
+        "constants folded": counts["constants folded"],
+        "projections merged": counts["projections merged"],
+        "operators named": 3 * 8 + 1 + 2 * 8,
+    }
+    assert all(counts.values())
+    assert deploy(network("26m"), kernels="native").meta["rewrites"]["blocks fused"] == 10
+
+
+class Awkward(nn.Module):
+    """A BatchNorm that cannot be folded: the convolution before it is read twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv(images)
+        return (self.norm(x) + x).mean(dim=(2, 3))
+
+
+def test_a_rewrite_that_should_have_applied_and_did_not_is_an_error() -> None:
+    with pytest.raises(UnsupportedError, match=r"^BatchNorms folded: expected none left, found 1: norm; "):
+        deploy(Awkward().eval())
+
+
+@pytest.mark.parametrize("overrides", EVERY.values(), ids=list(EVERY))
+@pytest.mark.parametrize("variant", ["26m", "294m"])
+def test_no_pattern_is_left_in_any_network(variant: str, overrides: tuple[str, ...]) -> None:
+    graph = deploy(network(variant, *overrides))
+    assert [place for rewrite in REWRITES for place in rewrite.left(graph)] == []
