@@ -2,18 +2,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Errors only: what else pip warns of is not of our making.
+INSTALL := pip install --quiet --quiet --disable-pip-version-check
+PIP := $(BIN)/$(INSTALL)
 
 .PHONY: setup native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest gate check bench clean
 
 NATIVE := mfedge/kernels
-NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.h $(NATIVE)/*/*.cpp $(NATIVE)/*/*.h)
+NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(wildcard $(NATIVE)/*/*.cpp $(NATIVE)/*/*.h $(NATIVE)/*/*.inc)
 
 setup: $(VENV)/.installed
 
 # With the native kernels, if there is a C++ compiler; `mfedge doctor` says whether.
 $(VENV)/.installed: pyproject.toml hatch_build.py $(NATIVE_SOURCES)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --editable '.[dev]'
 	touch $@
 
 # While working on the kernels: compiles what has changed, with warnings as errors.
@@ -39,14 +42,14 @@ test-aarch64: setup
 # Shipped apps still embed tflite-runtime 2.14, which needs numpy < 2: an environment of its own.
 test-tflite-runtime: setup
 	$(PYTHON) -m venv $(VENV)-tflite-runtime
-	$(VENV)-tflite-runtime/bin/pip install --quiet --disable-pip-version-check 'tflite-runtime==2.14.0' 'numpy<2'
+	$(VENV)-tflite-runtime/bin/$(INSTALL) 'tflite-runtime==2.14.0' 'numpy<2'
 	$(BIN)/python -m tests.tflite_runtime.make build/tflite-runtime
 	$(VENV)-tflite-runtime/bin/python tests/tflite_runtime/run.py build/tflite-runtime
 
 # The oldest onnxruntime that pyproject.toml allows runs the same files, native operators included.
 test-onnxruntime-oldest: setup
 	$(PYTHON) -m venv $(VENV)-onnxruntime-oldest
-	$(VENV)-onnxruntime-oldest/bin/pip install --quiet --disable-pip-version-check 'onnxruntime==1.22.0' 'numpy>=2'
+	$(VENV)-onnxruntime-oldest/bin/$(INSTALL) 'onnxruntime==1.22.0' 'numpy>=2'
 	$(BIN)/python -m tests.onnxruntime_oldest.make build/onnxruntime-oldest
 	$(VENV)-onnxruntime-oldest/bin/python tests/onnxruntime_oldest/run.py build/onnxruntime-oldest
 

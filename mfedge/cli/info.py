@@ -60,7 +60,7 @@ def info(
 
 
 def _overview(counts: list[Count]) -> Any:
-    """One row a variant."""
+    """One row per variant."""
     table = _table("Parameters and multiply-adds of one image, 224x224, 1000 classes")
     table.add_column("variant", no_wrap=True)
     for title in ("parameters", "paper, M", "MAdds, strict", "MAdds, M,\npaper-like (fitted)", "MAdds, M,\npaper"):
@@ -83,7 +83,7 @@ def _overview(counts: list[Count]) -> Any:
 
 
 def _blocks(counted: Count) -> Any:
-    """One row a block."""
+    """One row per block."""
     table = _table(
         f"{counted.name}, one image of {counted.height}x{counted.width} (height x width), {counted.num_classes} classes"
     )

@@ -129,7 +129,7 @@ def delegate(library: Any, name: str) -> Any:
     """
     file = native.path("litert")
     try:
-        ctypes.CDLL(str(file))  # first: load_delegate leaves a traceback behind where this fails
+        ctypes.CDLL(str(file))  # first: load_delegate leaves a traceback where this fails
         return library.load_delegate(str(file))
     except (ValueError, OSError, AttributeError) as error:
         raise MissingRuntimeError(

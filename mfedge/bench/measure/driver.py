@@ -22,7 +22,7 @@ from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results.schema import Load, Protocol, Status
 from mfedge.errors import Exit, MfedgeError
 
-SETTLE_BELOW = 0.05  # seconds: a longer inference does not notice the caches another process left behind
+SETTLE_BELOW = 0.05  # seconds: a longer inference does not notice what another process left in the caches
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TBB_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0",  # no spinning

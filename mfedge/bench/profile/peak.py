@@ -111,7 +111,7 @@ def _best(action: Callable[[], object], repeats: int) -> float:
 
 
 def main(cpu: str) -> None:
-    """Print [multiply-adds a second, bytes a second]."""
+    """Print [multiply-adds per second, bytes per second]."""
     from mfedge.bench.measure.environment import cpu_flags, pinned
 
     with pinned(int(cpu) if cpu else None):

@@ -184,7 +184,7 @@ def _origin(name: str, kind: str, graph: Graph) -> tuple[str, str]:
         return name, kind
     producers = {output: node for node in graph.nodes for output in node.outputs}
     node = producers.get(name.removesuffix("_nchwc"))
-    while node is not None and node.type != kind:  # an activation or sum that was fused into it stands behind it
+    while node is not None and node.type != kind:  # an activation or sum that was fused into it comes after it
         node = next((producers[tensor] for tensor in node.inputs if tensor in producers), None)
     return (node.name if node else name), kind
 
@@ -201,7 +201,7 @@ def _fused(compiled: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _per_run(seconds: list[float], runs: int) -> float:
-    """Of one inference. An operator that runs once an inference: the median; several times: their mean sum."""
+    """Of one inference. For an operator that runs once per inference, the median; for one that runs several times, the mean of their sums."""
     return statistics.median(seconds) if len(seconds) <= runs else sum(seconds) / runs
 
 

@@ -1,4 +1,4 @@
-"""The roofline chart: multiply-adds a second each part reaches, against multiply-adds a byte it moves."""
+"""The roofline chart: multiply-adds per second that each part reaches, against multiply-adds per byte that it moves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DPI = 160
 
 
 def draw(profile: Profile) -> dict[str, bytes]:
-    """ "svg" and "png" bytes; a dot a part, its area its share of the time."""
+    """ "svg" and "png" bytes; one dot per part, whose area is its share of the time."""
     library = matplotlib()
     from matplotlib import pyplot
 
@@ -65,8 +65,8 @@ def _roof(axes: Any, profile: Profile) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low, high)
-    axes.set_xlabel("multiply-adds a byte read or written")
-    axes.set_ylabel("G multiply-adds a second")
+    axes.set_xlabel("multiply-adds per byte read or written")
+    axes.set_ylabel("G multiply-adds per second")
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

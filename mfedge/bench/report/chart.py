@@ -54,7 +54,7 @@ def draw(summary: Summary) -> dict[str, bytes]:
 
 
 def _latency(axes: Any, summary: Summary) -> None:
-    """Upper half: milliseconds, logarithmic, one colour a runtime, one stroke a model."""
+    """Upper half: milliseconds, logarithmic, one colour per runtime, one stroke per model."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 

@@ -19,7 +19,7 @@ from mfedge.bench.results.schema import CaseResult
 
 
 class Display:
-    """A listener for `rounds.Run`; a context manager. Without a terminal it writes a line a size."""
+    """A listener for `rounds.Run`; a context manager. Without a terminal it writes one line per size."""
 
     def __init__(self, reference: str | None, quiet: bool = False) -> None:
         self._console = Console(stderr=True, quiet=quiet)

@@ -112,7 +112,7 @@ def markdown(summary: Summary) -> str:
 
 
 def to_csv(summary: Summary) -> str:
-    """One line a case, SI units."""
+    """One line per case, SI units."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)

@@ -1,1 +1,1 @@
-"""Measurements behind this project's own claims; no part of the product."""
+"""Measurements that this project's own claims rest on; no part of the product."""

@@ -327,7 +327,7 @@ def describe(row: Row) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, print a line a size, store."""
+    """Measure, print one line per size, store."""
     parser = argparse.ArgumentParser(
         prog="python -m mfedge.bench.studies.bridge", description=(__doc__ or "").split("\n\n")[0]
     )

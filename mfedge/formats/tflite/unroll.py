@@ -41,10 +41,10 @@ def plan_unrolling(program: ExportedProgram) -> Unrolling:
         if inputs_a_group != 1 or channels == 1 or outputs <= channels:
             continue
         order = torch.arange(outputs).view(channels, -1).t().flatten()  # j·C + c ← c·m + j
-        behind = _behind(node)
-        if behind is None:
+        after = _after(node)
+        if after is None:
             continue
-        slopes, pointwise = behind
+        slopes, pointwise = after
         plan.convolutions[node.name] = outputs // channels
         for argument in node.args[1:3]:
             plan.permuted[parameters[argument.name]] = (0, order)
@@ -55,8 +55,8 @@ def plan_unrolling(program: ExportedProgram) -> Unrolling:
     return plan
 
 
-def _behind(node: Node) -> tuple[list[Node], Node] | None:
-    """The Linear layers that make the slopes of the dynamic ReLUs behind `node`, and the pointwise convolution."""
+def _after(node: Node) -> tuple[list[Node], Node] | None:
+    """The Linear layers that make the slopes of the dynamic ReLUs after `node`, and the pointwise convolution."""
     slopes: list[Node] = []
     at = node
     while len(at.users) == 1:
