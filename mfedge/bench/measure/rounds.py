@@ -1,4 +1,4 @@
-"""The measurement: every case of one size once per round, in a fresh random order, until the intervals are narrow enough;
+"""The measurement: every case of one size once per round, in a fresh random order, until intervals are narrow enough;
 then the next size; then all sizes again in fresh processes.
 
 What happens to one case (it crashes, it takes two threads, memory runs out) is that case's result; the others

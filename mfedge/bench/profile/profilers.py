@@ -201,7 +201,7 @@ def _fused(compiled: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _per_run(seconds: list[float], runs: int) -> float:
-    """Of one inference. For an operator that runs once per inference, the median; for one that runs several times, the mean of their sums."""
+    """Of one inference: the median, or, of an operator that runs several times in one, the mean of their sums."""
     return statistics.median(seconds) if len(seconds) <= runs else sum(seconds) / runs
 
 
