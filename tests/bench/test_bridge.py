@@ -65,6 +65,7 @@ def test_a_row_of_the_operators_alone_and_in_their_place() -> None:
     assert "does not count" in bridge.describe(row)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
 def test_a_library_that_counts(tmp_path: Path) -> None:
     """Each direction and the copy take a part of the time; the copy is there only while it is asked for."""

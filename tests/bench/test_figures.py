@@ -73,10 +73,9 @@ def test_growth_blocks_and_shrinking_does_not(tmp_path: Path) -> None:
     assert {"operators", "transposes"} <= blocking
     assert not any(line.blocks for line in figures.compare(after, before))
     assert not any(line.blocks for line in figures.compare(before, before))
-    lenient = {line.name for line in figures.compare(before, after, limit=0.5)}
-    assert (
-        "operators" not in {line.name for line in figures.compare(before, after, limit=0.5) if line.blocks} and lenient
-    )
+    lenient = {line.name: line for line in figures.compare(before, after, limit=0.5)}
+    assert 0 < lenient["operators"].growth <= 0.5 and not lenient["operators"].blocks
+    assert lenient["transposes"].blocks, "from none to one is more than any share"
     with pytest.raises(UsageError):
         figures.compare(before, figures.count(tmp_path / "a.onnx", Size(32, 32)))
 

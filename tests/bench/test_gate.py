@@ -109,10 +109,10 @@ def run(make_case: CaseMaker, fast: tuple[Settings, Protocol], baseline: str, ca
     return Gate([pair], fast[0], loader=LOADER, protocol=fast[1]).run({}, "old", "new")
 
 
-def test_slower_is_a_regression(make_case: CaseMaker, fast: tuple[Settings, Protocol]) -> None:
+def test_slower_is_never_a_pass(make_case: CaseMaker, fast: tuple[Settings, Protocol]) -> None:
     report = run(make_case, fast, "1.0", "1.8")
     (line,) = report.cases
-    # Other tests run on the other core: too noisy to tell is an honest answer, a pass would not be.
+    # Other tests run on the other core: "too noisy to tell" is an honest answer, a pass would not be.
     assert report.exit_code in (Exit.REGRESSION, Exit.INCONCLUSIVE)
     assert line.ratio.high > 1.4
     (sides,) = report.samples
@@ -122,7 +122,7 @@ def test_slower_is_a_regression(make_case: CaseMaker, fast: tuple[Settings, Prot
     assert msgspec.json.decode(gate_report.to_json(report), type=gate.Report) == report
 
 
-def test_the_same_is_no_regression(make_case: CaseMaker, fast: tuple[Settings, Protocol]) -> None:
+def test_the_same_is_never_a_regression(make_case: CaseMaker, fast: tuple[Settings, Protocol]) -> None:
     report = run(make_case, fast, "1.0", "1.0")
     assert report.exit_code in (Exit.DONE, Exit.INCONCLUSIVE)
     assert report.cases[0].smallest_effect > 0.15
