@@ -143,16 +143,16 @@ Array pad(const Array& map) {
 }  // namespace
 
 std::string Case::describe() const {
-  char text[512];
-  const mfedge_config& c = config;
+  char text[256];
   std::snprintf(text, sizeof text,
-                "kind %d, batch %" PRId64 " (tokens %" PRId64 "), %" PRId64 "x%" PRId64 ", %s, seed %" PRIu64
-                "; C %d E %d C' %d E2 %d stride %d M %d D %d heads %d, %d ffn %d hyper %d hidden %d classes %d scale %g; "
-                "elementary: C %" PRId64 " M %" PRId64 "%s",
-                kind, batch, token_batch, height, width, half ? "half" : "float", seed, c.in_channels, c.expand,
-                c.out_channels, c.expand2, c.stride, c.tokens, c.token_dim, c.heads, c.former_heads, c.ffn, c.hyper,
-                c.hidden, c.classes, static_cast<double>(c.scale), channels, tokens, spatial ? " spatial" : "");
-  return text;
+                "kind %d, batch %" PRId64 " (tokens %" PRId64 "), %" PRId64 "x%" PRId64 ", %s, seed %" PRIu64 ";", kind,
+                batch, token_batch, height, width, type == MFEDGE_FLOAT16 ? "float16" : "float32", seed);
+  std::string described = text;
+#define MFEDGE_FIELD(name, ...) described += " " #name " " + std::to_string(config.name);
+#include "../../mfedge/kernels/tables/fields.inc"
+  std::snprintf(text, sizeof text, " scale %g; elementary: C %" PRId64 " M %" PRId64 "%s",
+                static_cast<double>(config.scale), channels, tokens, spatial ? " spatial" : "");
+  return described + text;
 }
 
 Case random_case(mfedge_kind kind, Random& random) {
@@ -161,7 +161,7 @@ Case random_case(mfedge_kind kind, Random& random) {
   random_image(made, random);
   made.batch = between(random, 1, 3);
   made.token_batch = between(random, 0, 1) ? made.batch : 1;
-  made.half = between(random, 0, 1);
+  made.type = between(random, 0, 1) ? MFEDGE_FLOAT16 : MFEDGE_FLOAT32;
   made.spatial = between(random, 0, 1);
   made.seed = random() >> 16;
   const int tokens = static_cast<int>(between(random, 0, 9) ? between(random, 1, 9) : between(random, 10, 16));
@@ -201,16 +201,15 @@ Case random_case(mfedge_kind kind, Random& random) {
 }
 
 bool read_case(FILE* file, Case* read) {
-  int kind = 0, half = 0;
-  mfedge_config& c = read->config;
-  const int found = std::fscanf(
-      file, "%d %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %d %" SCNu64 " %d %d %d %d %d %d %d %d %d %d %d %d %d",
-      &kind, &read->batch, &read->token_batch, &read->height, &read->width, &half, &read->seed, &c.in_channels, &c.expand,
-      &c.out_channels, &c.expand2, &c.stride, &c.tokens, &c.token_dim, &c.heads, &c.former_heads, &c.ffn, &c.hyper,
-      &c.hidden, &c.classes);
-  read->kind = static_cast<mfedge_kind>(kind);
-  read->half = half;
-  return found == 20;
+  int kind = 0, type = 0;
+  if (std::fscanf(file, "%d %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %d %" SCNu64, &kind, &read->batch,
+                  &read->token_batch, &read->height, &read->width, &type, &read->seed) != 7)
+    return false;
+  read->kind = static_cast<mfedge_kind>(kind), read->type = static_cast<mfedge_type>(type);
+  bool found = true;
+#define MFEDGE_FIELD(name, ...) found = found && std::fscanf(file, "%d", &read->config.name) == 1;
+#include "../../mfedge/kernels/tables/fields.inc"
+  return found;
 }
 
 Data make_data(const Case& given) {
@@ -219,7 +218,7 @@ Data make_data(const Case& given) {
   Data data;
   fill_weights(given, {random, data.weights});
   fill_matrices(given, {random, data.matrices});
-  if (given.half)
+  if (given.type == MFEDGE_FLOAT16)
     for (float& value : data.matrices) data.halves.push_back(to_half(&value));
   const auto tokens = [&](int64_t M, int64_t width) { return random_array({given.token_batch, M, width}, random); };
   switch (given.kind) {

@@ -353,6 +353,7 @@ Array head(const Array& map, const Array& given, const Array& attended, const mf
 
 bool valid(mfedge_kind kind, const mfedge_config& c) {
   const bool tokens = c.tokens >= 1 && c.tokens <= 16 && c.token_dim >= 1;
+  // What is not used is not looked at: expand2 where the stride is 1.
   const bool attends = c.out_channels >= 1 && c.heads >= 1 && c.out_channels % c.heads == 0;
   switch (kind) {
     case MFEDGE_STEM:
@@ -364,7 +365,7 @@ bool valid(mfedge_kind kind, const mfedge_config& c) {
       [[fallthrough]];
     case MFEDGE_TOKENS:
       return tokens && c.in_channels >= 1 && c.out_channels >= 1 && c.expand >= 1 &&
-             ((c.stride == 1 && c.expand2 >= 0) || (c.stride == 2 && c.expand2 >= 1)) && c.former_heads >= 1 &&
+             (c.stride == 1 || (c.stride == 2 && c.expand2 >= 1)) && c.former_heads >= 1 &&
              c.token_dim % c.former_heads == 0 && c.ffn >= 0 && c.hyper >= 0;
     case MFEDGE_HEAD:
       return tokens && c.in_channels >= 1 && c.expand >= 1 && c.hidden >= 1 && c.classes >= 1;

@@ -11,10 +11,9 @@ namespace {
 constexpr int32_t kLimit = 1 << 14;  // sizes beyond it may be refused though they make sense
 
 int32_t mfedge_config::* const kFields[] = {
-    &mfedge_config::in_channels, &mfedge_config::expand,    &mfedge_config::out_channels, &mfedge_config::expand2,
-    &mfedge_config::stride,      &mfedge_config::tokens,    &mfedge_config::token_dim,    &mfedge_config::heads,
-    &mfedge_config::former_heads, &mfedge_config::ffn,      &mfedge_config::hyper,        &mfedge_config::hidden,
-    &mfedge_config::classes};
+#define MFEDGE_FIELD(name, ...) &mfedge_config::name,
+#include "../../mfedge/kernels/tables/fields.inc"
+};
 constexpr int32_t kValues[] = {INT32_MIN, -65536, -1, 0, 1, 2, 3, 5, 17, 65, 4096, 1 << 14, 1 << 20, 1 << 30, INT32_MAX};
 
 template <class T, size_t N>

@@ -82,8 +82,8 @@ def cases_of(variant: str) -> Iterator[str]:
         if kind not in Kind.__members__:
             continue
         height, width, batch = generator.randint(1, 15), generator.randint(1, 15), generator.randint(1, 2)
-        tokens, half = generator.choice((1, batch)), generator.randint(0, 1)
-        numbers = (Kind[kind].value, batch, tokens, height, width, half, generator.randrange(1 << 32), *part.config)
+        tokens, stored = generator.choice((1, batch)), generator.randint(1, 2)
+        numbers = (Kind[kind].value, batch, tokens, height, width, stored, generator.randrange(1 << 32), *part.config)
         yield " ".join(map(str, numbers))
 
 
