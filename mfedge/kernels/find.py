@@ -1,6 +1,6 @@
-"""Where the built native kernels are. Apart from `mfedge.ops`, so that a runtime need not import PyTorch to find them.
+"""Where the built native kernels are.
 
-The libraries lie in mfedge/kernels/lib/ once a C++ compiler was there when mfedge was installed.
+If a C++ compiler was available when mfedge was installed, the libraries are in mfedge/kernels/lib/.
 MFEDGE_NATIVE_LIB names another folder, for tests.
 """
 

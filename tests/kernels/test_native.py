@@ -15,6 +15,7 @@ import pytest
 from mfedge import create_model, zoo
 from mfedge.deploy import deploy
 from mfedge.kernels.layout import Kind
+from mfedge.kernels.library import Type
 from tests.kernels.build import build, missing_tools
 
 pytestmark = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
@@ -82,7 +83,7 @@ def cases_of(variant: str) -> Iterator[str]:
         if kind not in Kind.__members__:
             continue
         height, width, batch = generator.randint(1, 15), generator.randint(1, 15), generator.randint(1, 2)
-        tokens, stored = generator.choice((1, batch)), generator.randint(1, 2)
+        tokens, stored = generator.choice((1, batch)), generator.choice(list(Type)).value
         numbers = (Kind[kind].value, batch, tokens, height, width, stored, generator.randrange(1 << 32), *part.config)
         yield " ".join(map(str, numbers))
 
