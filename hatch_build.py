@@ -88,7 +88,7 @@ def mode() -> str:
 
 
 def compiler() -> str | None:
-    """The C++ compiler, as CMake will look for it. CXX may have options behind the name."""
+    """The C++ compiler, as CMake will look for it. CXX may have options after the name."""
     chosen = os.environ.get("CXX")
     return next(filter(None, map(shutil.which, (chosen.split()[:1] or [""]) if chosen else COMPILERS)), None)
 

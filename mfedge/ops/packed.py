@@ -1,4 +1,4 @@
-"""The native operators behind PyTorch's: a cache of one per set of weights, recreated when a weight changes."""
+"""A cache of native operators for PyTorch calls: one per set of weights, recreated when a weight changes."""
 
 from __future__ import annotations
 

@@ -82,7 +82,8 @@ void fill_weights(const Case& given, Filler f) {
 void fill_matrices(const Case& given, Filler f) {
   const mfedge_config& c = given.config;
   const size_t C = c.in_channels, E = c.expand, O = c.out_channels, D = c.token_dim, E2 = c.stride == 2 ? c.expand2 : E;
-  if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD || given.kind == MFEDGE_TOKENS) f.weight(C, D), f.weight(D, C);
+  if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD || given.kind == MFEDGE_TOKENS)
+    f.weight(C, D), f.weight(D, C);
   if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_TOKENS) {
     f.fill(D * D, 1.7 / std::sqrt(D) / std::sqrt(D / c.former_heads)), f.weight(D, D);
     if (c.ffn) f.weight(c.ffn, D), f.weight(D, c.ffn);
@@ -169,7 +170,8 @@ Case random_case(mfedge_kind kind, Random& random) {
   mfedge_config& c = made.config;
   if (kind >= MFEDGE_MOBILE_TO_FORMER) {
     made.channels = heads * between(random, 1, 40), made.tokens = tokens;
-    if (kind != MFEDGE_DYNAMIC_RELU) c.heads = heads, c.scale = static_cast<float>(0.1 + 0.9 * std::fabs(uniform(random)));
+    if (kind != MFEDGE_DYNAMIC_RELU)
+      c.heads = heads, c.scale = static_cast<float>(0.1 + 0.9 * std::fabs(uniform(random)));
     return made;
   }
   // Strips and chunks begin where a block is both wide and large; elsewhere small sizes keep the twin quick.
@@ -190,7 +192,8 @@ Case random_case(mfedge_kind kind, Random& random) {
   if (c.stride == 2) c.expand2 = static_cast<int32_t>(c.out_channels * between(random, 1, widest));
   c.former_heads = static_cast<int32_t>(between(random, 1, 4));
   // Not below 8: the variance of two or three values may be as small as its rounding, and no bound holds then.
-  c.token_dim = static_cast<int32_t>(c.former_heads * between(random, (8 + c.former_heads - 1) / c.former_heads, large ? 70 : 20));
+  c.token_dim = static_cast<int32_t>(c.former_heads *
+                                     between(random, (8 + c.former_heads - 1) / c.former_heads, large ? 70 : 20));
   if (between(random, 0, 3)) c.ffn = static_cast<int32_t>(between(random, 1, 90));
   if (between(random, 0, 3)) c.hyper = static_cast<int32_t>(between(random, 1, 120));
   if (kind == MFEDGE_HEAD) {

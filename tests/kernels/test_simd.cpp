@@ -1,5 +1,5 @@
-// The primitive operations of one instruction set against their plain forms, and what simd.h makes of them against the C
-// library. Compiled once for each set, so nothing of the C++ library is used here: see isa/isa.h.
+// The primitive operations of one instruction set against their plain forms, and what simd.h makes of them against the
+// C library. Compiled once for each set, so nothing of the C++ library is used here: see isa/isa.h.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

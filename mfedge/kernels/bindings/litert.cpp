@@ -53,8 +53,8 @@ bool within(const tflite::Context* context, const std::vector<int>& tensors) {
   return true;
 }
 
-// TFLite 2.14 loses a half input when it undoes delegates: it looks for the DEQUANTIZE after it. What the node
-// had at first still holds.
+// TFLite 2.14 loses a half input when it undoes delegates: it looks for the DEQUANTIZE after it. The inputs that the
+// node had at first are still right.
 void restore(std::vector<int>* inputs, const Claim* kept) {
   if (kept == nullptr || kept->inputs.size() != inputs->size()) return;
   for (size_t i = 0; i < inputs->size(); ++i) {
@@ -210,7 +210,7 @@ int invoke(tflite::Context* context, tflite::Node* node) {
   mfedge_tensor inputs[MFEDGE_MAX_INPUTS], outputs[MFEDGE_MAX_OUTPUTS];
   char message[MFEDGE_MESSAGE] = "";
   if (!shapes(context, claim, inputs, outputs, message)) return report(context, *handle, message);
-  // A hostile graph may give one tensor two shapes: what is there has to hold what is read and written.
+  // A hostile graph may give one tensor two shapes: its memory has to hold everything that is read and written.
   for (int i = 0; i < claim.kind->inputs(); ++i) {
     const tflite::Tensor& tensor = context->tensors[claim.inputs[i]];
     if (tensor.data == nullptr || tensor.bytes < elements(inputs[i]) * sizeof(float)) {

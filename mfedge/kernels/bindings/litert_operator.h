@@ -1,4 +1,4 @@
-// What both of LiteRT's interfaces share: which operators there are, what their options say, and how one is created.
+// Shared by both of LiteRT's interfaces: the names of the operators, their options, and how one is created.
 #pragma once
 
 #include <cstdio>

@@ -1,10 +1,11 @@
-// The native kernels as custom operators of onnxruntime, domain "mfedge": what register_custom_ops_library loads.
+// The native kernels as custom operators of onnxruntime, domain "mfedge": the library that
+// register_custom_ops_library() loads.
 //
-// A node has the kernel's inputs, then its weights as initializers; its attributes are the fields of mfedge_config. What
-// each kind has is said in tables/kinds.inc. onnxruntime creates a kernel for each node as it loads a session, and there
-// the operator is created, once. It owns a
-// packed copy of its weights; onnxruntime keeps the initializers beside it, as custom operators cannot release them.
-// A kernel is immutable: concurrent Run() calls of one session share it, and the pool.
+// A node has the kernel's inputs, then its weights as initializers; its attributes are the fields of mfedge_config.
+// tables/kinds.inc says which each kind has. onnxruntime creates a kernel for each node as it loads a session, and
+// there the operator is created, once. It owns a packed copy of its weights; onnxruntime keeps the initializers beside
+// it, as custom operators cannot release them. A kernel is immutable: concurrent Run() calls of one session share it,
+// and the pool.
 #include <atomic>
 #include <cstdio>
 #include <exception>
@@ -31,7 +32,7 @@ struct Operator : OrtCustomOp {
   Registration* registration;
 };
 
-// What one call of RegisterCustomOps adds to one set of session options.
+// The operators that one call of RegisterCustomOps adds to one set of session options.
 struct Registration {
   const OrtApi* api;
   OrtCustomOpDomain* domain = nullptr;

@@ -1,9 +1,10 @@
-// The native kernels as custom operations of OpenVINO, opset "mfedge": what Core::add_extension loads.
+// The native kernels as custom operations of OpenVINO, opset "mfedge": the library that Core::add_extension() loads.
 //
-// A node has the kernel's inputs, then its weights as constants; its attributes are the fields of mfedge_config. What each
-// kind has is said in tables/kinds.inc. The CPU plugin runs an operation that it does not know through evaluate(), on its own dense memory, without a copy; any
-// number of streams and requests at the same time. The operator is made at the first run, from the constants that the
-// node was validated with, and shared by the node's clones: plugins clone nodes as they compile and infer shapes.
+// A node has the kernel's inputs, then its weights as constants; its attributes are the fields of mfedge_config.
+// tables/kinds.inc says which each kind has. The CPU plugin runs an operation that it does not know through evaluate(),
+// on its own dense memory, without a copy; any number of streams and requests at the same time. The operator is made at
+// the first run, from the constants that the node was validated with, and shared by the node's clones: plugins clone
+// nodes as they compile and infer shapes.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -197,7 +198,7 @@ class Operation : public ov::op::Op {
     if (kernel_ == nullptr) fail("weights and matrices have to be constants");
     const mfedge_operator* op = nullptr;
     if (kernel_->create(&op, message) != MFEDGE_OK) fail(message);
-    ov::TensorVector converted(kInputs);  // keeps what does not come as the kernels read it
+    ov::TensorVector converted(kInputs);  // keeps copies of inputs that are not dense float32
     mfedge_tensor from[MFEDGE_MAX_INPUTS], to[MFEDGE_MAX_OUTPUTS];
     for (size_t i = 0; i < kInputs; ++i) {
       converted[i] = dense(inputs[i]);
@@ -252,8 +253,8 @@ class Operation : public ov::op::Op {
         fail(std::string(mfedge::kConstants[i]) + ": expected float32" + (i == 1 ? " or float16" : "") + ", found " +
              type.get_type_name());
       if (!shape.compatible(ov::PartialShape{static_cast<int64_t>(expected[i])}))
-        fail(std::string(mfedge::kConstants[i]) + ": expected " + std::to_string(expected[i]) + " values, found shape " +
-             shape.to_string());
+        fail(std::string(mfedge::kConstants[i]) + ": expected " + std::to_string(expected[i]) +
+             " values, found shape " + shape.to_string());
       Constant constant = ov::as_type_ptr<ov::op::v0::Constant>(get_input_node_shared_ptr(port));
       if (!constant) continue;  // not yet: a decompression that will be folded
       constant->get_rt_info()[kKeepPrecision] = true;

@@ -1,5 +1,5 @@
-// The namespace of one instruction set. What stands between MFEDGE_BEGIN_ISA and MFEDGE_END_ISA is compiled once for each
-// set (kernels_isa.cpp), in a namespace of its own; system headers are included outside of it.
+// The namespace of one instruction set. Code between MFEDGE_BEGIN_ISA and MFEDGE_END_ISA is compiled once for each set
+// (kernels_isa.cpp), in a namespace of its own; system headers are included outside of it.
 //
 // Such code must not instantiate templates or inline functions of the standard library: the linker would keep one copy
 // for all sets, perhaps the AVX-512 one, and a CPU without AVX-512 would run it.

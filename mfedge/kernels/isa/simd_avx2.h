@@ -1,4 +1,4 @@
-// AVX2 with FMA and F16C: what each operation is for is said at its plain form in vector.h.
+// AVX2 with FMA and F16C: vector.h says at the plain form of an operation what it is for.
 #pragma once
 
 #include <immintrin.h>

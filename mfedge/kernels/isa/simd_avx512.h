@@ -1,4 +1,4 @@
-// AVX-512 (F, DQ, BW, VL): what each operation is for is said at its plain form in vector.h.
+// AVX-512 (F, DQ, BW, VL): vector.h says at the plain form of an operation what it is for.
 #pragma once
 
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-// NEON, the baseline of 64-bit ARM: what each operation is for is said at its plain form in vector.h.
+// NEON, the baseline of 64-bit ARM: vector.h says at the plain form of an operation what it is for.
 #pragma once
 
 #include <arm_neon.h>

@@ -1,4 +1,4 @@
-// SSE2, the baseline of x86-64: what each operation is for is said at its plain form in vector.h.
+// SSE2, the baseline of x86-64: vector.h says at the plain form of an operation what it is for.
 #pragma once
 
 #include <immintrin.h>

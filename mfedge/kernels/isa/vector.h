@@ -1,8 +1,8 @@
 // The vector types of one instruction set, by the compiler's vector extensions, and in namespace `plain` the primitive
 // operations in those terms alone.
 //
-// simd_NAME.h has the instructions of a set, and says by `using` for which operations the plain form does. The plain forms
-// are also the twins that tests/kernels/test_simd.cpp holds the instructions against.
+// simd_NAME.h has the instructions of a set, and says by `using` for which operations the plain form does. The plain
+// forms are also the twins that tests/kernels/test_simd.cpp holds the instructions against.
 #include "isa.h"
 #include MFEDGE_ISA_FILE  // kVectorBytes; that file includes this one in turn, once it has said so
 
@@ -32,11 +32,11 @@ MFEDGE_INLINE vec splat(float x) { return x - vec{}; }
 
 namespace plain {
 
-// Loaded once: x86 compilers would rather take a load into each instruction that needs it, though there are two loads per
-// cycle, or one that crosses a cache line.
+// Loaded once: x86 compilers would rather take a load into each instruction that needs it, though there are two loads
+// per cycle, or one that crosses a cache line.
 MFEDGE_INLINE vec in_register(vec v) { return v; }
 
-// The compilers do not find the one instruction in this, because of what it does with NaN.
+// The compilers do not find the one instruction for this, because it treats NaN differently.
 MFEDGE_INLINE vec maximum(vec a, vec b) { return a > b ? a : b; }
 MFEDGE_INLINE vec minimum(vec a, vec b) { return a < b ? a : b; }
 
@@ -95,8 +95,8 @@ MFEDGE_INLINE float max_lanes(vec v) {
 }
 MFEDGE_INLINE bool any_above(vec v, float limit) { return max_lanes(v) > limit; }
 
-// Leaves of x, which is between -126 and 127, what its nearest integer leaves, at most a half; returns that integer in
-// the form that times_power() takes: adding 1.5 * 2^23 rounds, and leaves the integer in the low bits of the mantissa.
+// Subtracts from x, which is between -126 and 127, its nearest integer, and returns that integer in the form that
+// times_power() takes: adding 1.5 * 2^23 rounds, and leaves the integer in the low bits of the mantissa.
 MFEDGE_INLINE vec take_whole(vec& x) {
   const vec whole = x + 12582912.f;
   x -= whole - 12582912.f;
@@ -107,7 +107,7 @@ MFEDGE_INLINE vec times_power(vec p, vec whole) {
   return reinterpret_cast<vec>(reinterpret_cast<ivec>(p) + (reinterpret_cast<ivec>(whole) << 23));
 }
 
-// 1 / x of what is neither tiny nor huge, relative error below 2e-7.
+// 1 / x of an x that is neither tiny nor huge, relative error below 2e-7.
 MFEDGE_INLINE vec reciprocal(vec x) { return 1.f / x; }
 
 // Four floats from each of two places, zeros for nullptr, and back. By reference: where there is no AVX, GCC warns of a

@@ -98,8 +98,8 @@ struct Mobile {
   }
 
  private:
-  // The projection starts from the block's input; from nothing where there is no skip, or where the last tile would read
-  // past the map. Then the input is added afterwards.
+  // The projection starts from the block's input; from nothing where there is no skip, or where the last tile would
+  // read past the map. Then the input is added afterwards.
   struct Residual {
     const float* map;
     ptrdiff_t stride;
@@ -166,9 +166,9 @@ struct MobileDown {
   }
 };
 
-// MFEDGE_BLOCK: map, tokens, attended -> map, tokens, attended. The rest of Mobile->Former, Former, Mobile, Mobile<-Former,
-// and the attention of the next Mobile->Former: its query is known before the first strip, so it works on each strip as
-// that is computed, and the map need not be read again.
+// MFEDGE_BLOCK: map, tokens, attended -> map, tokens, attended. The rest of Mobile->Former, Former, Mobile,
+// Mobile<-Former, and the attention of the next Mobile->Former: its query is known before the first strip, so it works
+// on each strip as that is computed, and the map need not be read again.
 struct Block {
   mfedge_config config;
   Mobile mobile;

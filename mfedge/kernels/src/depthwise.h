@@ -1,7 +1,7 @@
 // 3x3 depthwise convolutions over planes.
 //
-// Planes are dense. The padding left and right of a row is made in registers: in the first and last vector of a row, the
-// lane that has no neighbour is masked. Above and below a map one row of zeros is read in place of a row of the plane.
+// Planes are dense. The padding left and right of a row is made in registers: in the first and last vector of a row,
+// the lane that has no neighbour is masked. Above and below a map one row of zeros is read instead of the plane's.
 #pragma once
 
 #include "memory.h"
@@ -58,8 +58,8 @@ MFEDGE_INLINE void activate(const Slopes& slopes, vec (&sums)[N]) {
 MFEDGE_INLINE int last_vector(int width, int x) { return width >= kLanes ? at_most(x, width - kLanes) : 0; }
 
 // Stride 1: R rows of one output channel. Its filter stays in registers: to broadcast a weight is a load, and there are
-// no more loads per cycle than multiply-adds. A vector of the R rows takes 3 (R + 2) loads for 9 R multiply-adds. Every R
-// is a function of its own, which has all registers to itself. Fields that a store might change are copied before the
+// no more loads per cycle than multiply-adds. A vector of the R rows takes 3 (R + 2) loads for 9 R multiply-adds. Every
+// R is a function of its own, which has all registers to itself. Fields that a store might change are copied before the
 // loop, or the compiler loads them again after each store.
 template <int R>
 MFEDGE_NOINLINE static void depthwise_rows(const DepthwiseCall& call, int row) {
@@ -228,8 +228,8 @@ MFEDGE_INLINE TapOffsets halving_offsets(const Planes& quarters, int pitch) {
 
 constexpr int kPixelsAhead = 1024;  // prefetched
 
-// One row of a map, `width` wide, into even and odd columns of a row of `pitch`. The last vectors spill into the next row,
-// which is written after it, or into the planes' margin.
+// One row of a map, `width` wide, into even and odd columns of a row of `pitch`. The last vectors spill into the next
+// row, which is written after it, or into the planes' margin.
 static void split_row(const float* row, int width, float* even, float* odd, int pitch) {
   for (int x = 0; x < pitch; x += kLanes) {
     const int left = width - 2 * x;

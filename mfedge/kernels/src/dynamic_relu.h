@@ -1,5 +1,5 @@
-// Dynamic ReLU. It is the smallest kernel, and the one to copy for another operator: a struct with the name of its row in
-// tables/kinds.inc, which says what its inputs and outputs are.
+// Dynamic ReLU. It is the smallest kernel, and the one to copy for another operator: a struct with the name of its row
+// in tables/kinds.inc, which says what its inputs and outputs are.
 #pragma once
 
 #include "implementation.h"
@@ -11,13 +11,13 @@ MFEDGE_BEGIN_ISA
 
 // MFEDGE_DYNAMIC_RELU: features (C, H, W), two slopes (C) or (C, H, W) -> max(slope1 x, slope2 x).
 struct DynamicRelu {
-  // Packs the weights: what it returns is what run() has. It takes its memory from the arena and its weights from the
-  // reader, both in the order in which run() will read them. First it runs over an arena that only measures, whose pieces
-  // are nullptr. This operator has neither weights nor a configuration.
+  // Packs the weights, and returns the struct that run() will be called on. It takes its memory from the arena and its
+  // weights from the reader, both in the order in which run() will read them. It is first called with an arena that
+  // only measures, whose pieces are nullptr. This operator has neither weights nor a configuration.
   static DynamicRelu read(WeightReader&, Arena&, const mfedge_config&) { return {}; }
 
-  // One image. Takes its scratch from the arena, in which nothing is left of the last run, and returns where the arena
-  // only measures. Shapes have been checked (src/shapes.cpp).
+  // Runs on one image. It takes its scratch from the arena, whose content is undefined, and returns early where the
+  // arena only measures. The shapes have been checked before (src/shapes.cpp).
   void run(Arena& arena, const Call& call) const {
     if (arena.measuring()) return;
     const int channels = call.size(0, 1), pixels = call.size(0, 2) * call.size(0, 3);

@@ -31,7 +31,8 @@ static void self_attention(const float* query, const float* tokens, int count, i
       for (int d = 0; d < depth; d += kLanes) {
         const int left = at_most(kLanes, depth - d);
         vec total = {};
-        for (int j = 0; j < count; ++j) total += (score[j] / sum) * load_first(tokens + j * stride + h * depth + d, left);
+        for (int j = 0; j < count; ++j)
+          total += (score[j] / sum) * load_first(tokens + j * stride + h * depth + d, left);
         store_first(o + d, total, left);
       }
     }

@@ -10,9 +10,9 @@
 
 MFEDGE_BEGIN_ISA
 
-// Mobile<-Former over a strip of planes: x + softmax(key . x) value. A softmax does not change if the same is subtracted
-// from every score. So the last token's key and value are subtracted from all: its score is 0, it needs no product and no
-// exponential, and its weight is 1 less the others',
+// Mobile<-Former over a strip of planes: x + softmax(key . x) value. A softmax does not change if the same is
+// subtracted from every score. So the last token's key and value are subtracted from all: its score is 0, it needs no
+// product and no exponential, and its weight is what the others leave of 1,
 //   x + value[last] + sum over the other tokens of p (value - value[last]),  p = 2^score / (1 + sum of 2^score).
 struct ScatterCall {
   int channels, heads, pixels;
@@ -37,8 +37,8 @@ static void transpose_differences(const float* rows, ptrdiff_t stride, int count
 // A sum of exponentials up to this is as good as any. Above it, the highest score is subtracted first.
 constexpr float kFar = 0x1p64f;
 
-// One block of V vectors, N tokens beside the last; unless kWhole, the last vector is incomplete: only `count` pixels of
-// the block exist.
+// One block of V vectors, N tokens beside the last; unless kWhole, the last vector is incomplete: only `count` pixels
+// of the block exist.
 template <int N, int V, bool kWhole>
 static void scatter_block(const ScatterCall& call, int pixel, int count) {
   const int depth = call.channels / call.heads;
@@ -159,8 +159,8 @@ static void scatter(int tokens, const ScatterCall& call) {
   }
 }
 
-// MFEDGE_FORMER_TO_MOBILE: features (C, H, W), key and value (M, C) -> (C, H, W). Whole blocks are read and written where
-// they are, the pixels after the last from a copy.
+// MFEDGE_FORMER_TO_MOBILE: features (C, H, W), key and value (M, C) -> (C, H, W). Whole blocks are read and written
+// where they are, the pixels after the last from a copy.
 struct FormerToMobile {
   int heads;
   float scale;

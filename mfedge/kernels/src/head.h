@@ -11,7 +11,7 @@
 
 MFEDGE_BEGIN_ISA
 
-// MFEDGE_HEAD: map, tokens, attended -> logits. The rest of the last Mobile->Former, pointwise, average, two Linear layers.
+// MFEDGE_HEAD: map, tokens, attended -> logits. The rest of the last Mobile->Former, pointwise, average, two Linears.
 struct Head {
   mfedge_config config;
   BridgeIn bridge;

@@ -1,4 +1,4 @@
-// What one instruction set offers. Everything with a loop over pixels or weights is compiled once for each set
+// The functions of one instruction set. Everything with a loop over pixels or weights is compiled once for each set
 // (kernels_isa.cpp); checks, memory and the C API are compiled once, for the baseline (api.cpp).
 #pragma once
 
@@ -13,7 +13,7 @@ struct Weights {
   mfedge_type type;  // of `matrices`
 };
 
-// What an operator takes: memory in its packed form, and elements of both vectors.
+// The bytes of an operator's packed form, and the elements of both vectors that it is packed from.
 struct Packing {
   size_t bytes, vectors, matrices;
 };
@@ -34,7 +34,7 @@ struct Implementation {
   const char* name;
   // Packs into memory of the caller; into nullptr it only measures.
   Packing (*pack)(mfedge_kind kind, const mfedge_config& config, const Weights& weights, void* memory);
-  // Runs what pack() has packed, and returns the bytes of scratch that this takes; with nullptr it only measures.
+  // Runs a packed operator, and returns the bytes of scratch that this takes; with nullptr it only measures.
   size_t (*run)(mfedge_kind kind, const void* packed, const Call& call, void* scratch);
 };
 

@@ -4,7 +4,7 @@
 
 MFEDGE_BEGIN_ISA
 
-// The kernel itself first, then what it points at.
+// The packed form begins with the kernel itself; its weights follow.
 template <class Kernel>
 Packing pack_kernel(const mfedge_config& config, const Weights& weights, void* memory) {
   Arena arena(memory);

@@ -1,4 +1,4 @@
-// tables/kinds.inc and fields.inc as C++ reads them: one row per kind of operator, and per integer of its configuration.
+// tables/kinds.inc and fields.inc as C++ reads them: a row per kind of operator and per integer of its configuration.
 #pragma once
 
 #include <stddef.h>
@@ -86,7 +86,8 @@ enum Index {
 #define MFEDGE_FIELD(name, letter, lowest, highest) \
   static_assert(offsetof(mfedge_config, name) == sizeof(int32_t) * name, "fields.inc and mfedge_kernels.h: " #name);
 #include "../tables/fields.inc"
-static_assert(sizeof(mfedge_config) == sizeof(int32_t) * kFieldCount + sizeof(float), "fields.inc and mfedge_kernels.h");
+static_assert(sizeof(mfedge_config) == sizeof(int32_t) * kFieldCount + sizeof(float),
+              "fields.inc and mfedge_kernels.h");
 
 #define MFEDGE_KIND(NAME, number, ...)                                                    \
   static_assert(MFEDGE_##NAME == number, "kinds.inc and mfedge_kernels.h: MFEDGE_" #NAME); \

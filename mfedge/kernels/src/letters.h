@@ -1,5 +1,5 @@
-// The letters in which tables/kinds.inc writes shapes, interpreted for one operator. Written once for sizes that are all
-// known, int64_t (shapes.cpp), and for sizes that may be open, as OpenVINO has them (bindings/openvino.cpp).
+// The letters in which tables/kinds.inc writes shapes, interpreted for one operator. Written once for sizes that are
+// all known, int64_t (shapes.cpp), and for sizes that may be open, as OpenVINO has them (bindings/openvino.cpp).
 #pragma once
 
 #include <stdio.h>
@@ -14,7 +14,7 @@ inline bool is_known(int64_t size) { return size != 0; }
 inline long long value_of(int64_t known) { return known; }
 inline bool may_reach(int64_t size, int64_t least) { return size >= least; }
 inline bool may_be_one(int64_t size) { return size == 1; }
-// Narrows `known` to what both agree on; false if they do not.
+// Narrows `known` to the sizes that both allow; false if there is none.
 inline bool agree(int64_t* known, int64_t found) {
   if (*known == 0) *known = found;
   return *known == found;
@@ -33,8 +33,8 @@ class Letters {
     size('T') = Size(2 * (stride_ == 2 ? config.expand2 : config.expand));
   }
 
-  // Whether the next input may have this shape. Its sizes are known from here on; after a misfit only a copy from before
-  // is of use.
+  // Whether the next input may have this shape. Its sizes are then known. After a misfit only a copy from before is of
+  // use, to describe the shape that would have fitted.
   bool fit(const Port& input, const Size* sizes, size_t rank) {
     if (input.other != nullptr && variant_ == Variant::kOpen)
       variant_ = rank == strlen(input.shape)   ? Variant::kShape

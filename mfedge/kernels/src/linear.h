@@ -1,7 +1,7 @@
 // Linear layers on a few tokens, and the element by element functions and LayerNorms between them.
 //
-// These weights are read once per inference and are most of its memory traffic, so they lie packed in the order in which
-// they are read, in the type in which they came.
+// These weights are read once per inference and are most of its memory traffic, so they lie packed in the order in
+// which they are read, in the type in which they came.
 #pragma once
 
 #include "../include/mfedge_kernels.h"

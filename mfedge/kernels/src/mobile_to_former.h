@@ -128,7 +128,7 @@ struct GatherStrip {
     return sum;
   }
 
-  // Corrects what was added up so far to the highest scores of a block, where they are higher than `top`. Rare.
+  // Corrects the sums so far to the highest scores of a block, where they are higher than `top`. This is rare.
   __attribute__((noinline)) void raise(int pixel, int count) const {
     for (int m = 0; m < M; ++m) {
       float rise = 0.f;

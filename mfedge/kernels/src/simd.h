@@ -1,5 +1,5 @@
-// What is written once in terms of the primitive operations of an instruction set (isa/): sums of many vectors, and the
-// functions that the network needs, exponential and error function.
+// Functions that are written once, in terms of the primitive operations of an instruction set (isa/): sums of many
+// vectors, the exponential and the error function.
 #pragma once
 
 #include "../isa/isa.h"
@@ -23,8 +23,8 @@ MFEDGE_INLINE void deinterleave(vec a, vec b, float* even, float* odd) {
 #endif
 }
 
-// Sums of the lanes of `count` vectors. Whole groups of kLanes vectors are folded together: three instructions per vector
-// instead of a dozen.
+// Sums of the lanes of `count` vectors. Whole groups of kLanes vectors are folded together: three instructions per
+// vector instead of a dozen.
 #if defined(__GNUC__) && !defined(__clang__)
 template <int W>
 MFEDGE_INLINE vec fold(vec a, vec b) {
@@ -52,10 +52,10 @@ MFEDGE_INLINE void add_lanes_of(const float* vectors, int count, float* sums) {
   for (; i < count; ++i) sums[i] = add_lanes(load(vectors + static_cast<ptrdiff_t>(i) * kLanes));
 }
 
-// 2^x, relative error below 2e-7. Below -126 it goes to 0, or stays at 2^-126 (1e-38); above 127 it goes to infinity, or
-// stays at 2^127. A softmax takes its scores in units of log 2, which costs nothing: the factor goes into the query.
-// It is 2^n (1 + r q(r)): n is the nearest integer, r the rest, at most a half, and q a minimax polynomial. N vectors are
-// computed step by step, so that the latency of one is hidden by the others.
+// 2^x, relative error below 2e-7. Below -126 it goes to 0, or stays at 2^-126 (1e-38); above 127 it goes to infinity,
+// or stays at 2^127. A softmax takes its scores in units of log 2, which costs nothing: the factor goes into the query.
+// It is 2^n (1 + r q(r)): n is the nearest integer, r the rest, at most a half, and q a minimax polynomial. N vectors
+// are computed step by step, so that the latency of one is hidden by the others.
 template <int N>
 MFEDGE_INLINE void exponential2(vec (&x)[N]) {
   vec whole[N], p[N];

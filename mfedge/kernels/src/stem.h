@@ -13,8 +13,8 @@ MFEDGE_BEGIN_ISA
 constexpr int kImageChannels = 3;
 constexpr int kStemTaps = kImageChannels * kTaps;
 
-// MFEDGE_STEM: images -> map, attended. 3x3 convolution of stride 2, ReLU6, depthwise (stride 1 or 2), ReLU6, pointwise,
-// skip; then the first Mobile->Former's attention.
+// MFEDGE_STEM: images -> map, attended. 3x3 convolution of stride 2, ReLU6, depthwise (stride 1 or 2), ReLU6,
+// pointwise, skip; then the first Mobile->Former's attention.
 struct Stem {
   int channels, out, stride, tokens, heads;
   const float* convolution;

@@ -1,4 +1,4 @@
-// A map is computed strip by strip of rows, so that what is widest, the expanded map, never leaves the cache.
+// A map is computed in strips of rows, so that the expanded map, which is the widest, never leaves the cache.
 //
 // A strip computes `rows` rows of a map and then the rows of the 3x3 convolution after it, which lags by one: it needs
 // the row below. The two rows before a strip are kept in front of it.
@@ -19,8 +19,8 @@ constexpr int kStripBytes = 192 * 1024;
 // level cache, and adding up a tile in chunks of 96 costs 2 % of its time.
 constexpr int kChunk = 96;
 
-// From plane to plane of a map that operators hand on: MFEDGE_PADDING_ROWS rows of zeros follow its pixels. Without them
-// the lines of a strip would lie powers of two apart, in few of the cache's sets.
+// From plane to plane of a map that operators hand on: MFEDGE_PADDING_ROWS rows of zeros follow its pixels. Without
+// them the lines of a strip would lie powers of two apart, in few of the cache's sets.
 MFEDGE_INLINE ptrdiff_t plane_stride(int height, int width) {
   return (static_cast<ptrdiff_t>(height) + MFEDGE_PADDING_ROWS) * width;
 }
@@ -71,12 +71,12 @@ struct Strip {
   ptrdiff_t first_out_pixel() const { return static_cast<ptrdiff_t>(out_begin) * plan.width; }
 };
 
-// Planes of what a 3x3 convolution reads: a strip, and the rows kept before it.
+// Planes for the input of a 3x3 convolution: a strip, and the rows kept before it.
 static Planes take_kept(Arena& arena, const StripPlan& plan, int channels) {
   return take_planes(arena, channels, kKeptRows * plan.width + kLanes, plan.pixels, kBlock + kLanes);
 }
 
-// What is above and below a map.
+// A row of zeros, which is read above and below a map.
 static const float* take_zeros(Arena& arena, int width) {
   const Planes row = take_planes(arena, 1, kLine, width, kLanes + 1);
   if (!arena.measuring()) __builtin_memset(row.data - kLine, 0, sizeof(float) * static_cast<size_t>(row.stride));

@@ -7,17 +7,17 @@
 
 MFEDGE_BEGIN_ISA
 
-// Accumulators, a row of pixels and a broadcast must fit the register file: kTileRows * kTileVectors + kTileVectors + 1.
-// Six rows are also the six tokens.
+// (kTileRows + 1) * kTileVectors + 1 registers: accumulators, a row of pixels and a broadcast must fit the register
+// file. Six rows are also the six tokens.
 constexpr int kTileRows = 6;
 constexpr int kBlock = kTileVectors * kLanes;  // pixels
-// A few pixels after the last whole vector (7x7 is three vectors and one pixel) are not worth a vector of their own: up to
-// kMostLeftOver of them are a rows_vec each, whose lanes are the rows of the tile.
+// A few pixels after the last whole vector (7x7 is three vectors and one pixel) are not worth a vector of their own: up
+// to kMostLeftOver of them are a rows_vec each, whose lanes are the rows of the tile.
 constexpr int kRowLanes = sizeof(rows_vec) / sizeof(float);
 static_assert(kTileRows <= kRowLanes, "the rows of a tile fit a rows_vec");
 
-// Weights are prefetched this far ahead, 4 KiB. They are read more slowly than a CPU's own prefetcher expects, and in an
-// inference each for the first time.
+// Weights are prefetched this far ahead, 4 KiB. They are read more slowly than a CPU's own prefetcher expects, and in
+// an inference each for the first time.
 constexpr int kWeightsAhead = 1024;
 // The pixels of the next block are prefetched as well, a line of every row by each tile.
 constexpr int kBlockLines = divide_up(kBlock, kLine);
@@ -52,9 +52,9 @@ struct Scattered {
 
 enum class Activation { kNone, kRelu6, kDynamicRelu };
 
-// What is added to a product, and the activation after it, row by row.
+// The terms that are added to a product, and the activation after it, row by row.
 struct Epilogue {
-  const float* bias = nullptr;      // starts from bias[row]; nullptr: from what the target holds
+  const float* bias = nullptr;      // starts from bias[row]; nullptr: from the target's values
   const float* residual = nullptr;  // added to the bias: residual[row * residual_stride + pixel]
   ptrdiff_t residual_stride = 0;
   Activation activation = Activation::kNone;
@@ -337,8 +337,8 @@ struct MapSource {
                 ptrdiff_t target_stride) const {
     product(rows, depth, from_map, packed, source, epilogue, target, target_stride);
     if (from_copy.blocks)
-      product(rows, depth, from_copy, packed, copy, epilogue, target + static_cast<ptrdiff_t>(from_map.vectors) * kLanes,
-              target_stride);
+      product(rows, depth, from_copy, packed, copy, epilogue,
+              target + static_cast<ptrdiff_t>(from_map.vectors) * kLanes, target_stride);
   }
 };
 

@@ -1,4 +1,4 @@
-// An operator's weights, as they come in two vectors and as they are packed.
+// An operator's weights: how they are read from two vectors, and how they are packed.
 #pragma once
 
 #include "implementation.h"
@@ -18,8 +18,8 @@ static void pack_linear_weights(const Element* weights, int in, int out, Element
   }
 }
 
-// Reads the two vectors of weights of an operator, in the order of mfedge_kernels.h, and counts what it has read. Without
-// weights it only counts.
+// Reads the two vectors of weights of an operator, in the order of mfedge_kernels.h, and counts the elements that it
+// has read. Without weights it only counts.
 class WeightReader {
  public:
   explicit WeightReader(const Weights& weights) : weights_(weights) {}
