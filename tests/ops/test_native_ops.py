@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-import mfedge
 from mfedge import ops
 from mfedge.errors import MissingRuntimeError
 from mfedge.kernels import find as native
@@ -34,7 +32,6 @@ WHOLE: dict[Kind, tuple[Any, Callable[..., Any]]] = {
     Kind.HEAD: (ops.head, ops.head_reference),
 }
 KINDS = pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name.lower())
-HEADER = Path(mfedge.__file__).parent / "kernels" / "include" / "mfedge_kernels.h"
 
 
 @st.composite
@@ -239,16 +236,6 @@ def test_the_library_and_the_layout_agree_on_sizes(data: st.DataObject, kind: Ki
     config, *_ = data.draw(cases(Kind.BLOCK if kind is Kind.TOKENS else kind))
     expected = layout.count(layout.vectors(kind, config)), layout.count(layout.matrices(kind, config))
     assert library.count_weights(kind, config) == expected
-
-
-def test_the_header_is_what_python_is_written_against() -> None:
-    text = HEADER.read_text()
-    struct = re.search(r"typedef struct mfedge_config \{(.*?)\} mfedge_config;", text, re.DOTALL)
-    assert struct
-    assert re.findall(r"int32_t (\w+);", struct[1]) == list(Config._fields)
-    assert re.findall(r"^#define MFEDGE_ABI_VERSION (\d+)", text, re.MULTILINE) == [str(native.ABI)]
-    kinds = dict(re.findall(r"^  MFEDGE_(\w+) = (\d+),?$", text, re.MULTILINE))
-    assert kinds == {kind.name: str(int(kind)) for kind in Kind}
 
 
 @KINDS

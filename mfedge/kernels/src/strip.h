@@ -6,9 +6,9 @@
 
 #include "../include/mfedge_kernels.h"
 #include "depthwise.h"
-#include "linear.h"
 #include "memory.h"
 #include "tile.h"
+#include "weights.h"
 
 MFEDGE_BEGIN_ISA
 
