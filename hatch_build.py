@@ -138,7 +138,7 @@ def build(sources: Path, work: Path) -> list[Path]:
         *([f"-DMFEDGE_OPENVINO={package}"] if package else []),
         *(["-G", "Ninja"] if shutil.which("ninja") else []),
     ]  # fmt: skip
-    # One compiler a core, but not more than there is memory for: each takes about half a GB.
+    # One compiler per core, but not more than there is memory for: each takes about half a GB.
     compile = [cmake, "--build", str(work / "build"), "--parallel", str(min(4, cores()))]
     for what, command in (("configuring", configure), ("compiling", compile)):
         try:

@@ -93,7 +93,7 @@ def check_native(spec: Spec) -> MobileFormerSpec:
 
 
 def fuse_blocks(graph: fx.GraphModule, spec: MobileFormerSpec) -> fx.GraphModule:
-    """A new graph of one operator a block, from one whose layers are folded.
+    """A new graph of one operator per block, from one whose layers are folded.
 
     Args:
         graph: after every rewrite that folds one layer into another; none that merges or names them.

@@ -21,12 +21,12 @@ def kind_of(operator: str) -> str | None:
 
 
 def madds(kind: str, config: Mapping[str, Any], features: tuple[int, ...] | None) -> int:
-    """Of one run on a map (B, C, H + 1, W), or images; 0 where its shape is not known."""
+    """The multiply-adds of one run on a map (B, C, H + 1, W), or on images; 0 where its shape is not known."""
     return 0 if features is None else layout.madds(KINDS[kind], _sizes(kind, config), features)
 
 
 def shapes(kind: str, config: Mapping[str, Any], features: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Of its outputs, from the map or images that come in."""
+    """The shapes of its outputs, from the map or the images that come in."""
     return layout.output_shapes(KINDS[kind], _sizes(kind, config), features)
 
 

@@ -16,11 +16,12 @@ NAMES = ("kernels", "onnxruntime", "openvino", "litert")
 FILES = ("libmfedge_{}.so", "libmfedge_{}.dylib", "mfedge_{}.dll")
 LIBRARY_OF_FORMAT = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "litert"}
 KERNELS = ("portable", "native")  # what --kernels takes
+INSTALLED = Path(__file__).resolve().parent / "lib"
 
 
 def folder() -> Path:
     """Where the libraries are looked for."""
-    return Path(os.environ.get("MFEDGE_NATIVE_LIB") or Path(__file__).resolve().parent / "lib")
+    return Path(os.environ.get("MFEDGE_NATIVE_LIB") or INSTALLED)
 
 
 def find(name: str) -> Path | None:

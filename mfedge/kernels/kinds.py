@@ -57,7 +57,9 @@ class Field(NamedTuple):
 def _rows() -> dict[str, Row]:
     """By the C name, "BLOCK"."""
     found = {}
-    for text in re.findall(r"^MFEDGE_KIND\((.*?)\)$", (FOLDER / "kinds.inc").read_text(), re.DOTALL | re.MULTILINE):
+    for text in re.findall(
+        r"^MFEDGE_KIND\((.*?)\)$", (FOLDER / "kinds.inc").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    ):
         kind, number, name, attributes, constants, rest = re.split(r",\s*", text, maxsplit=5)
         inputs, outputs = (
             tuple(Port(*re.findall(r'"(\w+)"', port)) for port in re.findall(r"\{(.*?)\}", ports))
@@ -71,7 +73,7 @@ def _rows() -> dict[str, Row]:
 
 def _fields() -> dict[str, Field]:
     pattern = r"^MFEDGE_FIELD\((\w+), '(.)', (\d+), (\d+)\)"
-    found = re.findall(pattern, (FOLDER / "fields.inc").read_text(), re.MULTILINE)
+    found = re.findall(pattern, (FOLDER / "fields.inc").read_text("utf-8"), re.MULTILINE)
     return {name: Field(letter, int(lowest), int(highest)) for name, letter, lowest, highest in found}
 
 

@@ -220,7 +220,7 @@ def _norm(name: str, size: int) -> Layout:
 
 
 def _bridge_vectors(c: Config) -> Layout:
-    """Of Mobile→Former after its attention."""
+    """The vectors of Mobile→Former after its attention."""
     return (
         ("mobile_to_former.gate.0.bias", (c.in_channels,)),
         ("mobile_to_former.project.bias", (c.token_dim,)),

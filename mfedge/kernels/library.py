@@ -160,7 +160,7 @@ class Operator:
         stored = TYPES.get(matrices.dtype)
         if weights.dtype != np.float32 or stored is None:
             raise ValueError(
-                f"native {kind.name}: expected float32 weights and float32 or float16 matrices, "
+                f"native {kind.name}: expected float32 weights and {' or '.join(map(str, TYPES))} matrices, "
                 f"found {weights.dtype} and {matrices.dtype}"
             )
         created, message = ctypes.c_void_p(), ctypes.create_string_buffer(MESSAGE)

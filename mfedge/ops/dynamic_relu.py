@@ -14,7 +14,7 @@ from mfedge.ops.registry import check_features, describe, register_gradient
 
 
 def dynamic_relu_reference(features: Tensor, slope1: Tensor, slope2: Tensor) -> Tensor:
-    """The plain twin of `torch.ops.mfedge.dynamic_relu`; same shapes, differentiable."""
+    """The reference of `torch.ops.mfedge.dynamic_relu`; same shapes, differentiable."""
     if slope1.dim() == 2:
         slope1, slope2 = slope1[:, :, None, None], slope2[:, :, None, None]
     return torch.maximum(slope1 * features, slope2 * features)

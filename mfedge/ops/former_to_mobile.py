@@ -19,7 +19,7 @@ from mfedge.ops.registry import check_features, check_heads, check_tokens, regis
 
 
 def former_to_mobile_reference(features: Tensor, key: Tensor, value: Tensor, heads: int, scale: float) -> Tensor:
-    """The plain twin of `torch.ops.mfedge.former_to_mobile`; same shapes, differentiable."""
+    """The reference of `torch.ops.mfedge.former_to_mobile`; same shapes, differentiable."""
     B, C = features.shape[:2]
     pixels = features.reshape(B, heads, C // heads, -1)  # (B, N, C/N, HW)
     key = key.unflatten(2, (heads, C // heads)).transpose(1, 2)  # (B | 1, N, M, C/N)

@@ -19,7 +19,7 @@ from mfedge.ops.registry import check_features, check_heads, check_tokens, regis
 
 
 def mobile_to_former_reference(features: Tensor, query: Tensor, heads: int, scale: float) -> Tensor:
-    """The plain twin of `torch.ops.mfedge.mobile_to_former`; same shapes, differentiable."""
+    """The reference of `torch.ops.mfedge.mobile_to_former`; same shapes, differentiable."""
     B, C = features.shape[:2]
     M = query.shape[1]
     pixels = features.reshape(B, heads, C // heads, -1)  # (B, N, C/N, HW)

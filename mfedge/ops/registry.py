@@ -30,7 +30,7 @@ def register_whole(kind: Kind, reference: Callable[P, R]) -> Callable[P, R]:
 
     Args:
         kind: its row says everything about its shapes.
-        reference: the plain twin, with the same arguments.
+        reference: the same in plain PyTorch, with the same arguments.
 
     Returns:
         The operator. It raises ValueError, naming the argument, if shapes or sizes do not fit.

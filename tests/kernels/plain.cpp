@@ -164,7 +164,7 @@ Array former_to_mobile(const Array& map, const Array& keys, const Array& values,
   return out;
 }
 
-// max(a1 x, a2 x) with one slope a channel, (B or 1, C), or one a pixel.
+// max(a1 x, a2 x) with one slope per channel, (B or 1, C), or one per pixel.
 Array dynamic_relu(const Array& map, const Array& slope1, const Array& slope2) {
   const int64_t B = map.shape[0], C = map.shape[1], P = map.shape[2] * map.shape[3];
   Array y = map;

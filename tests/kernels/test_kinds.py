@@ -15,7 +15,7 @@ from mfedge.kernels.kinds import FIELDS, KINDS, PADDING_ROWS, Letters, broken_ru
 from mfedge.kernels.layout import Config, Kind
 from mfedge.kernels.library import TYPES, Operator, Type
 from tests.kernels.build import SOURCES
-from tests.kernels.operators import configs
+from tests.kernels.strategies import configs
 
 BUILT = pytest.mark.skipif(find.find("kernels") is None, reason="the native kernels are not built")
 HEADER = (SOURCES / "include" / "mfedge_kernels.h").read_text()

@@ -17,7 +17,7 @@ from mfedge.kernels.library import Operator
 from mfedge.ops.block import block_reference
 from mfedge.ops.head import head_reference
 from mfedge.ops.stem import stem_reference
-from tests.kernels.operators import configs, pixels, weights_of
+from tests.kernels.strategies import configs, pixels, weights_of
 
 pytestmark = pytest.mark.skipif(
     not library.enabled(), reason="the native kernels are not built, or switched off: see mfedge doctor"

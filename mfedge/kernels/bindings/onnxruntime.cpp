@@ -199,7 +199,7 @@ OrtStatus* read_constant(const Kernel& kernel, const OrtKernelInfo* info, size_t
   }
   if (OrtStatus* status = tensor->read(kernel.api, value)) return status;
   if (matrix_type(tensor->type) != 0) return nullptr;  // of matrices: onnxruntime checks the others
-  std::string message = std::string("input ") + name + " must be float32 or float16";
+  std::string message = std::string("input ") + name + " must be " + mfedge::kTypeNames;
   return error(kernel.api, ORT_INVALID_ARGUMENT, kernel.kind->name, kernel.name, message.c_str());
 }
 

@@ -250,8 +250,8 @@ class Operation : public ov::op::Op {
       const ov::PartialShape& shape = get_input_partial_shape(port);
       const bool known = i == 0 ? type == ov::element::f32 : matrix_type(type) != 0;
       if (type.is_static() && !known)
-        fail(std::string(mfedge::kConstants[i]) + ": expected float32" + (i == 1 ? " or float16" : "") + ", found " +
-             type.get_type_name());
+        fail(std::string(mfedge::kConstants[i]) + ": expected " + (i == 1 ? mfedge::kTypeNames : "float32") +
+             ", found " + type.get_type_name());
       if (!shape.compatible(ov::PartialShape{static_cast<int64_t>(expected[i])}))
         fail(std::string(mfedge::kConstants[i]) + ": expected " + std::to_string(expected[i]) +
              " values, found shape " + shape.to_string());

@@ -1,7 +1,7 @@
 // The C API: checks first, then one image after the other through the kernels of the CPU's instruction set.
-#include <new>
-
 #include <string.h>
+
+#include <new>
 
 #include "implementation.h"
 #include "pool.h"
@@ -50,7 +50,8 @@ int mfedge_operator_create(mfedge_kind kind, const mfedge_config* config, const 
   if (matrix_count != expected_matrices)
     return mfedge::fail(message, "matrices: expected %zu values, found %zu", expected_matrices, matrix_count);
   if (mfedge::element_size(matrix_type) == 0)
-    return mfedge::fail(message, "matrices: expected float32 or float16, found type %d", static_cast<int>(matrix_type));
+    return mfedge::fail(message, "matrices: expected %s, found type %d", mfedge::kTypeNames,
+                        static_cast<int>(matrix_type));
 
   const mfedge::Implementation* implementation = mfedge::implementation();
   const mfedge::Weights given = {weights, matrices, matrix_type};

@@ -27,7 +27,7 @@ constexpr const char* kConstants[] = {"weights", "matrices"};
 
 struct Port {
   const char* name;
-  const char* shape;  // in the letters of kinds.inc
+  const char* shape;            // in the letters of kinds.inc
   const char* other = nullptr;  // another shape that it may have
 };
 
@@ -49,9 +49,9 @@ struct Kind {
   constexpr int outputs() const { return count(output, MFEDGE_MAX_OUTPUTS); }
 
  private:
-  static constexpr int count(const Port* shaped, int most) {
+  static constexpr int count(const Port* ports, int most) {
     int found = 0;
-    while (found < most && shaped[found].name) ++found;
+    while (found < most && ports[found].name) ++found;
     return found;
   }
 };
@@ -97,6 +97,12 @@ static_assert(sizeof(mfedge_config) == sizeof(int32_t) * kFieldCount + sizeof(fl
   static_assert(MFEDGE_##NAME == number, "types.inc and mfedge_kernels.h: MFEDGE_" #NAME);
 #include "../tables/types.inc"
 }  // namespace check
+
+// "float32 or float16": the types of a matrix, for messages.
+constexpr const char* kTypeNames = &(""
+#define MFEDGE_TYPE(NAME, number, name, bytes, Element) " or " name
+#include "../tables/types.inc"
+                                     )[4];
 
 // Bytes of an element of a matrix; 0 if the type is none.
 inline size_t element_size(mfedge_type type) {
