@@ -24,7 +24,8 @@
 
 #include "../src/letters.h"
 
-// Sizes as far as OpenVINO knows them: any may be open, or an interval. See src/letters.h.
+// Sizes as far as OpenVINO knows them: any may be open, or an interval. src/letters.h finds these functions by the
+// namespace of their argument.
 namespace ov {
 inline bool is_known(const Dimension& size) { return size.is_static(); }
 inline long long value_of(const Dimension& known) { return known.get_length(); }
