@@ -9,7 +9,7 @@ PIP := $(BIN)/$(INSTALL)
 .PHONY: setup native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest gate check bench clean
 
 NATIVE := mfedge/kernels
-NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(wildcard $(NATIVE)/*/*.cpp $(NATIVE)/*/*.h $(NATIVE)/*/*.inc)
+NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(foreach suffix,cpp h inc cmake,$(wildcard $(NATIVE)/*/*.$(suffix)))
 
 setup: $(VENV)/.installed
 

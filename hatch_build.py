@@ -88,7 +88,7 @@ def mode() -> str:
 
 
 def compiler() -> str | None:
-    """The C++ compiler, as CMake will look for it. CXX may have options behind the name."""
+    """The C++ compiler, as CMake will look for it. CXX may have options after the name."""
     chosen = os.environ.get("CXX")
     return next(filter(None, map(shutil.which, (chosen.split()[:1] or [""]) if chosen else COMPILERS)), None)
 
@@ -138,7 +138,7 @@ def build(sources: Path, work: Path) -> list[Path]:
         *([f"-DMFEDGE_OPENVINO={package}"] if package else []),
         *(["-G", "Ninja"] if shutil.which("ninja") else []),
     ]  # fmt: skip
-    # One compiler a core, but not more than there is memory for: each takes about half a GB.
+    # One compiler per core, but not more than there is memory for: each takes about half a GB.
     compile = [cmake, "--build", str(work / "build"), "--parallel", str(min(4, cores()))]
     for what, command in (("configuring", configure), ("compiling", compile)):
         try:

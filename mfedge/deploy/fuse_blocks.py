@@ -4,9 +4,9 @@
     blocks.i(x, z), from blocks.1          →  x, z, a = block(x, z, a)
     mobile_to_former(x, z), classifier(x)  →  head(x, z, a)
 
-a is what the Mobile→Former behind attends to in x, for an operator attends to the map that it writes. So the weights of
-the query Wz + b are gathered one operator earlier; the stem's is a constant, the query of the learned tokens. x has a
-row of zeros below its pixels.
+a is the attention result that the next Mobile→Former needs; the operator that writes x computes it. The weights of that
+query, Wz + b, are therefore gathered one operator earlier than in the network. For the stem the query is a constant. x
+has a row of zeros below its pixels.
 
 Not a search for a pattern: what a Mobile-Former looks like, its spec says, and the rewrites before this one have left
 its layers in place under their names. Their weights are gathered into the two vectors of `mfedge.kernels.layout`.
@@ -68,7 +68,7 @@ class Head(FusedOperator):
 
 
 def fuse_blocks(graph: fx.GraphModule, spec: MobileFormerSpec) -> fx.GraphModule:
-    """A new graph of one operator a block, from one whose layers are folded.
+    """A new graph of one operator per block, from one whose layers are folded.
 
     Args:
         graph: after every rewrite that folds one layer into another; none that merges or names them.
@@ -128,8 +128,8 @@ def _parts(graph: fx.GraphModule, spec: MobileFormerSpec) -> dict[str, FusedOper
             in_channels=channels, expand=block.expand, out_channels=block.out,
             expand2=block.expand2 if isinstance(block, MFDown) else 0, stride=2 if down else 1,
         )  # fmt: skip
-        behind = f"blocks.{i + 1}." if i < len(blocks) else ""
-        found[f"blocks.{i}"] = Block(config, *_both(graph, Kind.BLOCK, config, f"blocks.{i}.", behind))
+        following = f"blocks.{i + 1}." if i < len(blocks) else ""
+        found[f"blocks.{i}"] = Block(config, *_both(graph, Kind.BLOCK, config, f"blocks.{i}.", following))
         channels = block.out
     classes = graph.get_parameter("classifier.classify.bias").numel()
     config = Config(
@@ -141,11 +141,11 @@ def _parts(graph: fx.GraphModule, spec: MobileFormerSpec) -> dict[str, FusedOper
 
 
 def _both(
-    graph: fx.GraphModule, kind: Kind, config: Config, prefix: str = "", behind: str = ""
+    graph: fx.GraphModule, kind: Kind, config: Config, prefix: str = "", following: str = ""
 ) -> tuple[Tensor, Tensor]:
     """(weights, matrices) of an operator."""
     vectors, matrices = layout.vectors(kind, config), layout.matrices(kind, config)
-    return _gather(graph, vectors, prefix, behind), _gather(graph, matrices, prefix, behind)
+    return _gather(graph, vectors, prefix, following), _gather(graph, matrices, prefix, following)
 
 
 @torch.no_grad()
@@ -156,11 +156,11 @@ def _of_learned_tokens(graph: fx.GraphModule, name: str) -> Tensor:
 
 
 @torch.no_grad()
-def _gather(graph: fx.GraphModule, parts: Iterable[layout.Part], prefix: str = "", behind: str = "") -> Tensor:
-    """The parameters of these names below `prefix`, or `behind` for "next.", end to end, (n,)."""
+def _gather(graph: fx.GraphModule, parts: Iterable[layout.Part], prefix: str = "", following: str = "") -> Tensor:
+    """The parameters of these names below `prefix`, or below `following` for "next.", end to end, (n,)."""
     found = []
     for name, shape in parts:
-        path = behind + name.removeprefix("next.") if name.startswith("next.") else prefix + name
+        path = following + name.removeprefix("next.") if name.startswith("next.") else prefix + name
         value = graph.get_parameter(path)
         if tuple(value.shape) != shape:
             raise AssertionError(f"{path}: expected {shape}, found {tuple(value.shape)}")

@@ -7,7 +7,7 @@ values already lowered, and returns the lowered value.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, fx
@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from mfedge.errors import UnknownOperatorError
+from mfedge.kernels.layout import Kind
 
 Value = TypeVar("Value")
 Rule = Callable[..., Any]
@@ -56,6 +57,10 @@ class Lowering(Generic[Value]):
 
     def constant(self, name: str, value: Tensor) -> Value:
         """A parameter or buffer, under its name in the deployed network."""
+        raise NotImplementedError("each format says how")  # abstract
+
+    def custom(self, kind: Kind, inputs: Sequence[Any], config: Sequence[int]) -> list[Value]:
+        """A fused operator as the format writes custom ones; its outputs. `inputs` has its weights at the end."""
         raise NotImplementedError("each format says how")  # abstract
 
     def run(self) -> list[Value]:

@@ -1,6 +1,6 @@
-"""Where the built native kernels are. Apart from `mfedge.ops`, so that a runtime need not import PyTorch to find them.
+"""Where the built native kernels are.
 
-The libraries lie in mfedge/kernels/lib/ once a C++ compiler was there when mfedge was installed.
+If a C++ compiler was available when mfedge was installed, the libraries are in mfedge/kernels/lib/.
 MFEDGE_NATIVE_LIB names another folder, for tests.
 """
 
@@ -15,6 +15,7 @@ ABI = 3  # MFEDGE_ABI_VERSION of mfedge_kernels.h
 NAMES = ("kernels", "onnxruntime", "openvino", "litert")
 FILES = ("libmfedge_{}.so", "libmfedge_{}.dylib", "mfedge_{}.dll")
 KERNELS = ("portable", "native")  # what --kernels takes
+INSTALLED = Path(__file__).resolve().parent / "lib"
 
 
 def check_kernels(kernels: str) -> None:
@@ -25,7 +26,7 @@ def check_kernels(kernels: str) -> None:
 
 def folder() -> Path:
     """Where the libraries are looked for."""
-    return Path(os.environ.get("MFEDGE_NATIVE_LIB") or Path(__file__).resolve().parent / "lib")
+    return Path(os.environ.get("MFEDGE_NATIVE_LIB") or INSTALLED)
 
 
 def find(name: str) -> Path | None:

@@ -1,29 +1,30 @@
 """How a whole block is one operator: its sizes, and where each of its weights lies in two flat vectors.
 
 `mfedge_kernels.h` states the same layout for C. The names are those of the parameters in the deployed network, so
-that this file is also the list of what has to be gathered; a Linear's or convolution's weight is row-major, outputs
+that this file is also the list of parameters to gather; a Linear's or convolution's weight is row-major, outputs
 first. Vectors (convolutions, biases, LayerNorms) and matrices (of Linear layers) are kept apart because a
-matrix may be stored as half and a vector never is.
+matrix may be stored in a smaller type and a vector never is.
 
-Two names are not an operator's own. `next.` is the Mobile→Former behind a block, of the next block or the head: the
-block attends for it to the map that it writes. The stem does so for the first one, whose query depends on the learned
-tokens alone and is a constant.
+Two names belong to the following operator. Names that begin with `next.` are of its Mobile→Former (the next block's, or
+the head's): each operator computes that attention itself, over the map it has just written. The stem does the same for
+the first block; there the query depends only on the learned tokens, so it is stored as a constant, under the name
+`blocks.1.mobile_to_former.query`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
-from torch import Tensor
+from mfedge.kernels import kinds
+from mfedge.kernels.kinds import PADDING_ROWS, Letters, Row, Shape, halved
 
-MAX_TOKENS = 16  # of a native kernel: the attention over tokens is kept in registers
-MAX_HEADS = 64
-# MFEDGE_PADDING_ROWS: rows of zeros below the pixels of every map that an operator hands on. Without them its channels
-# often lie a power of two apart, where the lines that are worked on together share few of the cache's sets.
-PADDING_ROWS = 1
+__all__ = ["PADDING_ROWS", "Config", "Kind", "count", "halved", "madds", "matrices", "vectors"]
+
+MAX_TOKENS = kinds.FIELDS["tokens"].highest
+MAX_HEADS = kinds.FIELDS["heads"].highest
 
 Part = tuple[str, tuple[int, ...]]  # name → shape
 Layout = tuple[Part, ...]  # in order
@@ -41,6 +42,11 @@ class Kind(IntEnum):
     MOBILE_TO_FORMER = 5
     FORMER_TO_MOBILE = 6
     DYNAMIC_RELU = 7
+
+    @property
+    def row(self) -> Row:
+        """What kinds.inc says of it."""
+        return kinds.KINDS[self.name]
 
 
 class Config(NamedTuple):
@@ -66,6 +72,7 @@ class Config(NamedTuple):
         return self.expand2 if self.stride == 2 else self.expand
 
 
+@lru_cache(maxsize=256)
 def vectors(kind: Kind, config: Config) -> Layout:
     """The parts of `weights`, float32, in order."""
     c = config
@@ -103,6 +110,7 @@ def vectors(kind: Kind, config: Config) -> Layout:
     return ()
 
 
+@lru_cache(maxsize=256)
 def matrices(kind: Kind, config: Config) -> Layout:
     """The parts of `matrices`, float32 or float16, in order."""
     C, D = config.in_channels, config.token_dim
@@ -133,85 +141,73 @@ def count(layout: Layout) -> int:
     return sum(prod(shape) for _, shape in layout)
 
 
-def split(vector: Tensor, layout: Layout) -> dict[str, Tensor]:
-    """Views of a flat vector, by name, in the shapes that torch's layers have."""
-    parts = vector.split([prod(shape) for _, shape in layout])
-    return {name: part.view(shape) for (name, shape), part in zip(layout, parts, strict=True)}
-
-
-def check_config(kind: Kind, config: Sequence[int]) -> Config:
+@lru_cache(maxsize=256)
+def check_config(kind: Kind, config: tuple[int, ...]) -> Config:
     """The sizes by name.
 
     Raises:
-        ValueError: not thirteen sizes, or some that do not fit together; the field is named.
+        ValueError: not as many integers as Config has, or some that do not fit together; the field is named.
     """
     operator = f"mfedge::{kind.name.lower()}"
     if len(config) != len(Config._fields):
         raise ValueError(f"{operator}: config must have {len(Config._fields)} integers, found {len(config)}")
-    c = Config(*config)
-    needed = {
-        Kind.STEM: ("in_channels", "expand", "out_channels", "tokens", "heads"),
-        Kind.BLOCK: ("in_channels", "expand", "out_channels", "tokens", "token_dim", "heads", "former_heads"),
-        Kind.HEAD: ("in_channels", "expand", "tokens", "token_dim", "hidden", "classes"),
-    }[kind]
-    for field in needed:
-        if getattr(c, field) < 1:
-            raise ValueError(f"{operator}: {field} must be at least 1, found {getattr(c, field)}")
-    for field in ("ffn", "hyper"):
-        if getattr(c, field) < 0:
-            raise ValueError(f"{operator}: {field} must not be negative, found {getattr(c, field)}")
-    if kind is not Kind.HEAD and c.stride not in (1, 2):
-        raise ValueError(f"{operator}: stride must be 1 or 2, found {c.stride}")
-    if c.tokens > MAX_TOKENS:
-        raise ValueError(f"{operator}: tokens must be at most {MAX_TOKENS}, found {c.tokens}")
-    multiples = []
-    if kind is Kind.STEM or (kind is Kind.BLOCK and c.stride == 2):
-        multiples.append(("expand", "in_channels"))
-    if kind is Kind.BLOCK and c.stride == 2:
-        multiples.append(("expand2", "out_channels"))
-    if kind is not Kind.HEAD:
-        multiples.append(("out_channels", "heads"))
-    if kind is Kind.BLOCK:
-        multiples.append(("token_dim", "former_heads"))
-    for field, of in multiples:
-        value, divisor = getattr(c, field), getattr(c, of)
-        if value < 1 or value % divisor:
-            raise ValueError(f"{operator}: {field} must be a multiple of {of} ({divisor}), found {value}")
-    return c
+    checked = Config(*config)
+    broken = kinds.broken_rule(kind.row, checked._asdict())
+    if broken:
+        raise ValueError(f"{operator}: {broken}")
+    return checked
 
 
-def halved(size: int) -> int:
-    """Output size of a 3×3 convolution of stride 2; also of a symbolic size."""
-    return (size - 1) // 2 + 1
+def letters(kind: Kind, config: Config, *inputs: Shape) -> Letters:
+    """The sizes of an operator, from its configuration and the shapes of its inputs, the first ones at least."""
+    found = Letters(kind.row, config._asdict())
+    for port, shape in zip(kind.row.inputs, inputs, strict=False):
+        found.learn(port, shape)
+    return found
 
 
-def height_width(kind: Kind, shape: Sequence[int]) -> tuple[int, int]:
-    """H, W of the images (B, 3, H, W) or the map (B, C, H + 1, W) that comes in."""
-    return shape[2] - (0 if kind is Kind.STEM else PADDING_ROWS), shape[3]
+def output_shapes(kind: Kind, config: Config, *inputs: Shape) -> list[tuple[int, ...]]:
+    """The shapes of an operator's outputs; of symbolic sizes, if those of the inputs are symbolic."""
+    found = letters(kind, config, *inputs)
+    return [found.shape(port) for port in kind.row.outputs]
 
 
-def madds(kind: Kind, config: Config, height: int, width: int) -> int:
-    """Multiply-adds of one image: convolutions, Linear layers and attention products, `height` × `width` coming in."""
+def madds(kind: Kind, config: Config, features: Shape) -> int:
+    """Multiply-adds of an operator with weights: its convolutions, Linear layers and attention products.
+
+    Args:
+        kind: STEM, BLOCK, HEAD or TOKENS.
+        config: its sizes.
+        features: the shape of its first input, the batch included and, of a map, the rows of padding.
+    """
+    return int(features[0]) * _madds_of_image(kind, config, features)
+
+
+def _madds_of_image(kind: Kind, config: Config, features: Shape) -> int:
     c = config
     C, D, M = c.in_channels, c.token_dim, c.tokens
-    pixels = height * width
-    attention = 2 * M * c.out_channels  # between the tokens and a pixel that is written, one way
     linears = count(matrices(kind, c))
-    if kind is Kind.STEM:
-        first = halved(height) * halved(width)
-        after = first if c.stride == 1 else halved(halved(height)) * halved(halved(width))
-        return 27 * C * first + ((9 + c.out_channels) * c.expand + attention) * after
+    hyper = 2 * c.hyper * (D + c.expand + c.second)  # of the first token alone
+    token_side = M * (linears - hyper) + hyper + 2 * M * M * D
+    if kind is Kind.TOKENS:
+        return token_side
+    height, width = map(int, letters(kind, c, features).pixels)
+    pixels = height * width
     if kind is Kind.HEAD:
         classifier = c.hidden * (c.expand + D) + c.classes * c.hidden
         return c.expand * C * pixels + M * (linears - classifier) + classifier
-    if kind is not Kind.BLOCK:
-        raise ValueError(f"madds: expected a stem, block or head, found {kind.name}")
-    after = pixels if c.stride == 1 else halved(height) * halved(width)
-    mobile = (9 + c.out_channels) * (c.expand + (c.expand2 if c.stride == 2 else 0)) * after
+    if kind not in (Kind.STEM, Kind.BLOCK):
+        raise ValueError(f"madds: expected an operator with weights, found {kind.name}")
+    rows, columns = output_shapes(kind, c, features)[0][2:]
+    written = (rows - PADDING_ROWS) * columns  # pixels of the map that comes out
+    attention = 2 * M * c.out_channels * written  # between them and the tokens, one way
+    if kind is Kind.STEM:
+        first: int = 27 * C * halved(height) * halved(width)
+        return first + (9 + c.out_channels) * c.expand * written + attention
+    mobile = (9 + c.out_channels) * (c.expand + (c.expand2 if c.stride == 2 else 0)) * written
     if c.stride == 1:
         mobile += C * c.expand * pixels
-    hyper = 2 * c.hyper * (D + c.expand + c.second)  # of the first token alone
-    return mobile + 2 * attention * after + M * (linears - hyper) + hyper + 2 * M * M * D
+    return mobile + 2 * attention + token_side
 
 
 def _conv(name: str, outputs: int, inputs: int, kernel: int) -> Layout:
@@ -224,7 +220,7 @@ def _norm(name: str, size: int) -> Layout:
 
 
 def _bridge_vectors(c: Config) -> Layout:
-    """Of Mobile→Former behind its attention."""
+    """The vectors of Mobile→Former after its attention."""
     return (
         ("mobile_to_former.gate.0.bias", (c.in_channels,)),
         ("mobile_to_former.project.bias", (c.token_dim,)),

@@ -1,4 +1,4 @@
-"""The C API of the native kernels (mfedge_kernels.h) behind one class.
+"""The C API of the native kernels (mfedge_kernels.h) behind one class, for numpy arrays or bare addresses.
 
 The environment variable MFEDGE_NATIVE=0 keeps PyTorch's operators on their references.
 """
@@ -8,26 +8,37 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from mfedge.errors import MissingRuntimeError
 from mfedge.kernels.find import ABI, find, folder, path
 from mfedge.kernels.layout import Config, Kind
 
-__all__ = ["Operator", "count_weights", "enabled", "isa", "load", "path"]
+__all__ = ["Operator", "Type", "count_weights", "enabled", "isa", "load", "path"]
 
 MAX_OUTPUTS, MESSAGE = 5, 256  # as in the header
 NO_MEMORY = 2
-FLOAT32, FLOAT16 = 1, 2
 
-Value = TypeVar("Value", Tensor, "np.ndarray[Any, Any]")
+Value = TypeVar("Value")
+Array = NDArray[Any]
+Buffer = tuple[int, Sequence[int]]  # the address of dense float32 values, and their shape
+
+
+class Type(IntEnum):
+    """mfedge_type: how a matrix of weights is stored."""
+
+    FLOAT32 = 1
+    FLOAT16 = 2
+
+
+TYPES = {np.dtype(np.float32): Type.FLOAT32, np.dtype(np.float16): Type.FLOAT16}
 
 
 class ConfigStruct(ctypes.Structure):
@@ -63,7 +74,7 @@ def load() -> ctypes.CDLL:
 
 @cache
 def _is_there(where: Path) -> bool:
-    """Looked for once a folder: this is asked before every operator."""
+    """Looked for once per folder: every operator asks this before it runs."""
     del where
     return find("kernels") is not None
 
@@ -122,8 +133,8 @@ class Operator:
         self,
         kind: Kind,
         config: Sequence[int] = (),
-        weights: Tensor | None = None,
-        matrices: Tensor | None = None,
+        weights: Array | None = None,
+        matrices: Array | None = None,
         scale: float = 0.0,
     ) -> None:
         """Create it.
@@ -131,8 +142,8 @@ class Operator:
         Args:
             kind: which.
             config: the integers of mfedge_config.
-            weights: (n,) float32 on the CPU; copied.
-            matrices: (n,) float32 or float16 on the CPU; copied.
+            weights: (n,) float32; copied.
+            matrices: (n,) of a type in TYPES; copied.
             scale: of Mobile→Former and Mobile←Former.
 
         Raises:
@@ -142,18 +153,20 @@ class Operator:
         self._library, self._pool = load(), _pool(path("kernels"))
         struct = ConfigStruct(*config)
         struct.scale = scale
-        weights = torch.empty(0) if weights is None else weights.detach().contiguous()
-        matrices = torch.empty(0) if matrices is None else matrices.detach().contiguous()
-        half = matrices.dtype is torch.float16
-        if weights.dtype is not torch.float32 or not (half or matrices.dtype is torch.float32):
+        weights, matrices = (
+            np.empty(0, np.float32) if constant is None else np.ascontiguousarray(constant)
+            for constant in (weights, matrices)
+        )
+        stored = TYPES.get(matrices.dtype)
+        if weights.dtype != np.float32 or stored is None:
             raise ValueError(
-                f"native {kind.name}: expected float32 weights and float32 or float16 matrices, "
+                f"native {kind.name}: expected float32 weights and {' or '.join(map(str, TYPES))} matrices, "
                 f"found {weights.dtype} and {matrices.dtype}"
             )
         created, message = ctypes.c_void_p(), ctypes.create_string_buffer(MESSAGE)
         code = self._library.mfedge_operator_create(
-            kind, ctypes.byref(struct), weights.data_ptr(), weights.numel(), matrices.data_ptr(), matrices.numel(),
-            FLOAT16 if half else FLOAT32, ctypes.byref(created), message,
+            kind, ctypes.byref(struct), weights.ctypes.data, weights.size, matrices.ctypes.data, matrices.size,
+            stored, ctypes.byref(created), message,
         )  # fmt: skip
         _check(code, message)
         self._handle = created
@@ -161,47 +174,51 @@ class Operator:
         self.inputs = int(self._library.mfedge_operator_inputs(created))
         self.outputs = int(self._library.mfedge_operator_outputs(created))
 
-    def run(self, *inputs: Value) -> list[Value]:
-        """Run it on float32 torch tensors of the CPU, or numpy arrays; its outputs are new ones of that kind.
+    def run(self, *inputs: Array) -> list[Array]:
+        """Run it on float32 arrays; its outputs are new ones.
 
         Raises:
             ValueError: the inputs do not fit; the message says which.
             MemoryError: there is no memory left.
         """
+        for value in inputs:
+            if value.dtype != np.float32:
+                raise ValueError(f"native operator: expected float32, found {value.dtype}")
+        dense = [np.ascontiguousarray(value) for value in inputs]
+        return self.run_on([(value.ctypes.data, value.shape) for value in dense], _empty)
+
+    def run_on(self, inputs: Sequence[Buffer], empty: Callable[[tuple[int, ...]], tuple[int, Value]]) -> list[Value]:
+        """As `run`, for any kind of tensor.
+
+        Args:
+            inputs: dense float32 values, which must stay alive until this returns.
+            empty: makes the float32 tensor for an output of this shape; returns its address and itself.
+
+        Returns:
+            The tensors that `empty` has made.
+        """
         if len(inputs) != self.inputs:
             raise ValueError(f"native operator: expected {self.inputs} inputs, found {len(inputs)}")
-        dense = [_dense(value) for value in inputs]
-        given = (TensorStruct * len(dense))(*map(_describe, dense))
+        given = (TensorStruct * len(inputs))(*(_describe(address, shape) for address, shape in inputs))
         made, message = (TensorStruct * MAX_OUTPUTS)(), ctypes.create_string_buffer(MESSAGE)
         _check(self._library.mfedge_operator_shapes(self._handle, given, made, message), message)
         results = []
         for struct in made[: self.outputs]:
-            shape = tuple(struct.shape[: struct.rank])
-            result: Any = torch.empty(shape) if isinstance(dense[0], Tensor) else np.empty(shape, np.float32)
-            struct.data = _pointer(result)
+            struct.data, result = empty(tuple(struct.shape[: struct.rank]))
             results.append(result)
         _check(self._library.mfedge_operator_run(self._handle, given, made, self._pool, message), message)
         return results
 
 
-def _dense(value: Value) -> Value:
-    if isinstance(value, Tensor):
-        if value.dtype is not torch.float32 or value.device.type != "cpu":
-            raise ValueError(f"native operator: expected float32 on the CPU, found {value.dtype} on {value.device}")
-        return value.contiguous()
-    if value.dtype != np.float32:
-        raise ValueError(f"native operator: expected float32, found {value.dtype}")
-    return np.ascontiguousarray(value)
+def _empty(shape: tuple[int, ...]) -> tuple[int, Array]:
+    made = np.empty(shape, np.float32)
+    return made.ctypes.data, made
 
 
-def _pointer(value: Any) -> int:
-    return int(value.data_ptr() if isinstance(value, Tensor) else value.ctypes.data)
-
-
-def _describe(value: Any) -> TensorStruct:
-    if value.ndim > 4:
-        raise ValueError(f"native operator: expected at most 4 dimensions, found {value.ndim}")
-    return TensorStruct(_pointer(value), value.ndim, (ctypes.c_int64 * 4)(*value.shape))
+def _describe(address: int, shape: Sequence[int]) -> TensorStruct:
+    if len(shape) > 4:
+        raise ValueError(f"native operator: expected at most 4 dimensions, found {len(shape)}")
+    return TensorStruct(address, len(shape), (ctypes.c_int64 * 4)(*shape))
 
 
 def _check(code: int, message: ctypes.Array[ctypes.c_char]) -> None:

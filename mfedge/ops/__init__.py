@@ -1,9 +1,14 @@
 """The fused operators, one file each: a plain PyTorch reference, its registration, its gradient, its cost.
 
-`torch.ops.mfedge.*` is what the networks call and what a trace keeps as one node; each export
-format lowers that node its own way, and a native kernel can stand behind it. Importing this
-package registers them all.
+`torch.ops.mfedge.*` is what the networks call and what a trace keeps as one node; each export format lowers that node
+its own way, and a native kernel may compute it. Importing this package registers every operator of its files.
 """
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")
 
 from mfedge.ops.block import block, block_reference
 from mfedge.ops.dynamic_relu import dynamic_relu, dynamic_relu_reference

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from mfedge.kernels.layout import Kind
-from mfedge.ops import packed as operators
+from mfedge.ops import packed
 from mfedge.ops.registry import check_features, describe, register_gradient
 
 
 def dynamic_relu_reference(features: Tensor, slope1: Tensor, slope2: Tensor) -> Tensor:
-    """The plain twin of `torch.ops.mfedge.dynamic_relu`; same shapes, differentiable."""
+    """The reference of `torch.ops.mfedge.dynamic_relu`; same shapes, differentiable."""
     if slope1.dim() == 2:
         slope1, slope2 = slope1[:, :, None, None], slope2[:, :, None, None]
     return torch.maximum(slope1 * features, slope2 * features)
@@ -26,7 +26,7 @@ def dynamic_relu(features: Tensor, slope1: Tensor, slope2: Tensor) -> Tensor:
 
     Args:
         features: (B, C, H, W) float.
-        slope1: (B, C) or (1, C), one slope a channel; or (B, C, H, W), one a pixel (equation 3).
+        slope1: (B, C) or (1, C), one slope per channel; or (B, C, H, W), one per pixel (equation 3).
         slope2: as `slope1`.
 
     Returns:
@@ -36,8 +36,8 @@ def dynamic_relu(features: Tensor, slope1: Tensor, slope2: Tensor) -> Tensor:
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, slope1, slope2)
-    if operators.serves(features, slope1, slope2):
-        return operators.without_weights(Kind.DYNAMIC_RELU).run(features, slope1, slope2)[0]
+    if packed.serves(features, slope1, slope2):
+        return packed.without_weights(Kind.DYNAMIC_RELU)(features, slope1, slope2)[0]
     return dynamic_relu_reference(features, slope1, slope2).contiguous()  # as the shape function promises
 
 

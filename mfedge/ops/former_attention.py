@@ -17,7 +17,7 @@ from mfedge.ops.registry import check_heads, check_tokens, register_gradient
 
 
 def former_attention_reference(query: Tensor, tokens: Tensor, heads: int, scale: float) -> Tensor:
-    """The plain twin of `torch.ops.mfedge.former_attention`; same shapes, differentiable."""
+    """The reference of `torch.ops.mfedge.former_attention`; same shapes, differentiable."""
     D = tokens.shape[2]
     query = query.unflatten(2, (heads, D // heads)).transpose(1, 2)  # (B, N, M, D/N)
     value = tokens.unflatten(2, (heads, D // heads)).transpose(1, 2)  # (B, N, M, D/N)

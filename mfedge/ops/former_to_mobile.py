@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from mfedge.kernels.layout import Kind
-from mfedge.ops import packed as operators
+from mfedge.ops import packed
 from mfedge.ops.registry import check_features, check_heads, check_tokens, register_gradient
 
 
 def former_to_mobile_reference(features: Tensor, key: Tensor, value: Tensor, heads: int, scale: float) -> Tensor:
-    """The plain twin of `torch.ops.mfedge.former_to_mobile`; same shapes, differentiable."""
+    """The reference of `torch.ops.mfedge.former_to_mobile`; same shapes, differentiable."""
     B, C = features.shape[:2]
     pixels = features.reshape(B, heads, C // heads, -1)  # (B, N, C/N, HW)
     key = key.unflatten(2, (heads, C // heads)).transpose(1, 2)  # (B | 1, N, M, C/N)
@@ -46,8 +46,8 @@ def former_to_mobile(features: Tensor, key: Tensor, value: Tensor, heads: int, s
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, key, value, heads)
-    if operators.serves_attention(heads, features, key, value):
-        return operators.without_weights(Kind.FORMER_TO_MOBILE, heads, scale).run(features, key, value)[0]
+    if packed.serves_attention(heads, features, key, value):
+        return packed.without_weights(Kind.FORMER_TO_MOBILE, heads, scale)(features, key, value)[0]
     return former_to_mobile_reference(features, key, value, heads, scale).contiguous()  # as the shape function promises
 
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from mfedge.kernels.layout import Kind
-from mfedge.ops import packed as operators
+from mfedge.ops import packed
 from mfedge.ops.registry import check_features, check_heads, check_tokens, register_gradient
 
 
 def mobile_to_former_reference(features: Tensor, query: Tensor, heads: int, scale: float) -> Tensor:
-    """The plain twin of `torch.ops.mfedge.mobile_to_former`; same shapes, differentiable."""
+    """The reference of `torch.ops.mfedge.mobile_to_former`; same shapes, differentiable."""
     B, C = features.shape[:2]
     M = query.shape[1]
     pixels = features.reshape(B, heads, C // heads, -1)  # (B, N, C/N, HW)
@@ -46,8 +46,8 @@ def mobile_to_former(features: Tensor, query: Tensor, heads: int, scale: float) 
         ValueError: if the shapes do not fit.
     """
     check_shapes(features, query, heads)
-    if operators.serves_attention(heads, features, query):
-        return operators.without_weights(Kind.MOBILE_TO_FORMER, heads, scale).run(features, query)[0]
+    if packed.serves_attention(heads, features, query):
+        return packed.without_weights(Kind.MOBILE_TO_FORMER, heads, scale)(features, query)[0]
     return mobile_to_former_reference(features, query, heads, scale)
 
 

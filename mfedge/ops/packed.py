@@ -1,8 +1,9 @@
-"""Which native operator serves a call of a PyTorch operator: created once, and again when a weight has changed."""
+"""A cache of native operators for PyTorch calls: one per set of weights, recreated when a weight changes."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -12,7 +13,42 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mfedge.kernels import library
 from mfedge.kernels.layout import MAX_HEADS, MAX_TOKENS, Config, Kind
-from mfedge.kernels.library import Operator
+
+
+class Operator(library.Operator):
+    """A native operator on tensors: nothing is copied if they are dense."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        config: Sequence[int] = (),
+        weights: Tensor | None = None,
+        matrices: Tensor | None = None,
+        scale: float = 0.0,
+    ) -> None:
+        """As of arrays; weights and matrices on the CPU."""
+        weights_array, matrices_array = (
+            None if constant is None else constant.detach().numpy() for constant in (weights, matrices)
+        )
+        super().__init__(kind, config, weights_array, matrices_array, scale)
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """As `run`, on float32 tensors of the CPU.
+
+        Raises:
+            ValueError: the inputs do not fit; the message says which.
+            MemoryError: there is no memory left.
+        """
+        for value in inputs:
+            if value.dtype is not torch.float32 or value.device.type != "cpu":
+                raise ValueError(f"native operator: expected float32 on the CPU, found {value.dtype} on {value.device}")
+        dense = [value.contiguous() for value in inputs]
+        return self.run_on([(value.data_ptr(), value.shape) for value in dense], _empty)
+
+
+def _empty(shape: tuple[int, ...]) -> tuple[int, Tensor]:
+    made = torch.empty(shape)
+    return made.data_ptr(), made
 
 
 class State(Struct, frozen=True):
@@ -63,7 +99,7 @@ def serves_weights(*tensors: Tensor) -> bool:
 def of_weights(kind: Kind, config: Config, weights: Tensor, matrices: Tensor | None = None) -> Operator:
     """The operator of these weights (and matrices).
 
-    It is kept as long as `weights` lives. Writes in place are noticed; those behind PyTorch's back, through
+    It is kept as long as `weights` lives. Writes in place are noticed; those that PyTorch does not see, through
     `tensor.data` or a numpy view, are not.
     """
     tensors = (weights,) if matrices is None else (weights, matrices)

@@ -1,16 +1,71 @@
-"""What every fused operator needs beside its reference: a gradient and shape checks that speak."""
+"""What every fused operator needs beside its reference: registration, a gradient, and shape checks that speak."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch._library.custom_ops import CustomOpDef
+from torch.utils.flop_counter import register_flop_formula
 
 from mfedge.kernels import layout
 from mfedge.kernels.layout import Config, Kind
+from mfedge.ops import packed
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WHOLE: dict[object, Kind] = {}  # operators that are whole parts of a network, by what a trace has: see register_whole
+
+
+def register_whole(kind: Kind, reference: Callable[P, R]) -> Callable[P, R]:
+    """Register `torch.ops.mfedge.<kind>`, a whole part of a network as one operator.
+
+    It takes the inputs of the kind's row in kinds.inc, the flat vectors of its weights as `layout.vectors` and
+    `layout.matrices` list them, and the integers of `layout.Config`; it returns the outputs of the row. The native
+    kernel computes it, or the reference where there is none. Its gradient is the reference's, and flop counters know
+    its cost.
+
+    Args:
+        kind: its row says everything about its shapes.
+        reference: the same in plain PyTorch, with the same arguments.
+
+    Returns:
+        The operator. It raises ValueError, naming the argument, if shapes or sizes do not fit.
+    """
+    name, row = kind.name.lower(), kind.row
+    inputs, single = len(row.inputs), len(row.outputs) == 1
+
+    def run(*arguments: Any) -> Any:
+        config = _check(kind, arguments)
+        tensors, constants = arguments[:inputs], arguments[inputs:-1]
+        if packed.serves(*tensors) and packed.serves_weights(*constants):
+            outputs = packed.of_weights(kind, config, *constants)(*tensors)
+        else:
+            results: Any = reference(*arguments)  # type: ignore[call-arg]
+            outputs = [result.contiguous() for result in ([results] if single else results)]  # as the fake promises
+        return outputs[0] if single else tuple(outputs)
+
+    def fake(*arguments: Any) -> Any:
+        config = _check(kind, arguments)
+        shapes = layout.output_shapes(kind, config, *(tensor.shape for tensor in arguments[:inputs]))
+        outputs = tuple(arguments[0].new_empty(shape) for shape in shapes)
+        return outputs[0] if single else outputs
+
+    def flops(*arguments: Any, **_: Any) -> int:
+        return 2 * layout.madds(kind, Config(*arguments[-1]), arguments[0])  # a flop counter counts one as 2
+
+    schema = torch.library.infer_schema(reference, mutates_args=())
+    operator = torch.library.custom_op(f"mfedge::{name}", run, mutates_args=(), schema=schema)
+    operator.register_fake(fake)
+    register_gradient(operator, cast("Callable[..., Tensor]", reference))
+    packet = getattr(torch.ops.mfedge, name)
+    register_flop_formula(packet)(flops)
+    operator.__doc__ = reference.__doc__
+    WHOLE[packet.default] = kind
+    return cast("Callable[P, R]", operator)
 
 
 def register_gradient(op: CustomOpDef, reference: Callable[..., Tensor | tuple[Tensor, ...]]) -> None:
@@ -65,39 +120,28 @@ def check_features(operator: str, features: Tensor) -> None:
     )
 
 
-def check_vectors(operator: str, kind: Kind, config: Config, weights: Tensor, matrices: Tensor | None = None) -> None:
-    """Raise ValueError unless the flat weights of a whole block have as many elements as its sizes say."""
-    wanted = [("weights", weights, layout.vectors(kind, config))]
-    if matrices is not None:
-        wanted.append(("matrices", matrices, layout.matrices(kind, config)))
-    for name, vector, parts in wanted:
-        expected = layout.count(parts)
-        torch._check_value(
-            vector.dim() == 1 and vector.shape[0] == expected,
-            lambda: f"mfedge::{operator}: {name} must be ({expected},), found {describe(vector.shape)}",  # noqa: B023
-        )
+def _check(kind: Kind, arguments: Sequence[Any]) -> Config:
+    """Raise ValueError, naming the argument, unless the shapes and sizes of a whole operator fit together."""
+    config = layout.check_config(kind, tuple(arguments[-1]))
+    letters = layout.letters(kind, config)
+    *tensors, _ = arguments
+    inputs = kind.row.inputs
+    for port, tensor in zip(inputs, tensors, strict=False):
+        for fits in letters.fit(port, tensor.shape):
+            if fits is not True:  # false, or symbolic
+                _refuse_unless(fits, kind, port.name, letters.describe(port), tensor)
+        letters.learn(port, tensor.shape)
+    parts = (layout.vectors(kind, config), layout.matrices(kind, config))
+    for name, constant, layout_of in zip(kind.row.constants, tensors[len(inputs) :], parts, strict=False):
+        expected = layout.count(layout_of)
+        if constant.shape != (expected,):
+            _refuse_unless(False, kind, name, describe((expected,)), constant)
+    return config
 
 
-def check_block_inputs(operator: str, features: Tensor, tokens: Tensor, attended: Tensor, config: Config) -> None:
-    """Raise ValueError unless a block's map, tokens and what was attended to are of its sizes."""
-    check_features(operator, features)
+def _refuse_unless(fits: Any, kind: Kind, name: str, expected: str, found: Tensor) -> None:
     torch._check_value(
-        features.shape[1] == config.in_channels,
-        lambda: f"mfedge::{operator}: features must have {config.in_channels} channels, found {features.shape[1]}",
-    )
-    torch._check_value(
-        features.shape[2] > layout.PADDING_ROWS,
-        lambda: f"mfedge::{operator}: features must have a row below their pixels, found {describe(features.shape)}",
-    )
-    check_tokens(operator, "tokens", tokens, features.shape[0], config.token_dim)
-    torch._check_value(
-        tokens.shape[1] == config.tokens,
-        lambda: f"mfedge::{operator}: tokens must be {config.tokens} a batch, found {tokens.shape[1]}",
-    )
-    expected = (features.shape[0], config.tokens, config.in_channels)  # of each image: never a batch of 1 for all
-    torch._check_value(
-        tuple(attended.shape) == expected,
-        lambda: f"mfedge::{operator}: attended must be {describe(expected)}, found {describe(attended.shape)}",
+        fits, lambda: f"mfedge::{kind.name.lower()}: {name}: expected {expected}, found {describe(found.shape)}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parent.parent.parent
 SOURCES = CHECKOUT / "mfedge" / "kernels"
+ISAS = {"x86_64": ("avx512", "avx2", "sse2"), "AMD64": ("avx512", "avx2", "sse2")}.get(platform.machine(), ("neon",))
 
 
 def missing_tools(compiler: str | None = None) -> str | None:

@@ -82,7 +82,8 @@ void fill_weights(const Case& given, Filler f) {
 void fill_matrices(const Case& given, Filler f) {
   const mfedge_config& c = given.config;
   const size_t C = c.in_channels, E = c.expand, O = c.out_channels, D = c.token_dim, E2 = c.stride == 2 ? c.expand2 : E;
-  if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD || given.kind == MFEDGE_TOKENS) f.weight(C, D), f.weight(D, C);
+  if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_HEAD || given.kind == MFEDGE_TOKENS)
+    f.weight(C, D), f.weight(D, C);
   if (given.kind == MFEDGE_BLOCK || given.kind == MFEDGE_TOKENS) {
     f.fill(D * D, 1.7 / std::sqrt(D) / std::sqrt(D / c.former_heads)), f.weight(D, D);
     if (c.ffn) f.weight(c.ffn, D), f.weight(D, c.ffn);
@@ -143,16 +144,16 @@ Array pad(const Array& map) {
 }  // namespace
 
 std::string Case::describe() const {
-  char text[512];
-  const mfedge_config& c = config;
+  char text[256];
   std::snprintf(text, sizeof text,
-                "kind %d, batch %" PRId64 " (tokens %" PRId64 "), %" PRId64 "x%" PRId64 ", %s, seed %" PRIu64
-                "; C %d E %d C' %d E2 %d stride %d M %d D %d heads %d, %d ffn %d hyper %d hidden %d classes %d scale %g; "
-                "elementary: C %" PRId64 " M %" PRId64 "%s",
-                kind, batch, token_batch, height, width, half ? "half" : "float", seed, c.in_channels, c.expand,
-                c.out_channels, c.expand2, c.stride, c.tokens, c.token_dim, c.heads, c.former_heads, c.ffn, c.hyper,
-                c.hidden, c.classes, static_cast<double>(c.scale), channels, tokens, spatial ? " spatial" : "");
-  return text;
+                "kind %d, batch %" PRId64 " (tokens %" PRId64 "), %" PRId64 "x%" PRId64 ", %s, seed %" PRIu64 ";", kind,
+                batch, token_batch, height, width, type == MFEDGE_FLOAT16 ? "float16" : "float32", seed);
+  std::string described = text;
+#define MFEDGE_FIELD(name, ...) described += " " #name " " + std::to_string(config.name);
+#include "../../mfedge/kernels/tables/fields.inc"
+  std::snprintf(text, sizeof text, " scale %g; elementary: C %" PRId64 " M %" PRId64 "%s",
+                static_cast<double>(config.scale), channels, tokens, spatial ? " spatial" : "");
+  return described + text;
 }
 
 Case random_case(mfedge_kind kind, Random& random) {
@@ -161,7 +162,7 @@ Case random_case(mfedge_kind kind, Random& random) {
   random_image(made, random);
   made.batch = between(random, 1, 3);
   made.token_batch = between(random, 0, 1) ? made.batch : 1;
-  made.half = between(random, 0, 1);
+  made.type = between(random, 0, 1) ? MFEDGE_FLOAT16 : MFEDGE_FLOAT32;
   made.spatial = between(random, 0, 1);
   made.seed = random() >> 16;
   const int tokens = static_cast<int>(between(random, 0, 9) ? between(random, 1, 9) : between(random, 10, 16));
@@ -169,7 +170,8 @@ Case random_case(mfedge_kind kind, Random& random) {
   mfedge_config& c = made.config;
   if (kind >= MFEDGE_MOBILE_TO_FORMER) {
     made.channels = heads * between(random, 1, 40), made.tokens = tokens;
-    if (kind != MFEDGE_DYNAMIC_RELU) c.heads = heads, c.scale = static_cast<float>(0.1 + 0.9 * std::fabs(uniform(random)));
+    if (kind != MFEDGE_DYNAMIC_RELU)
+      c.heads = heads, c.scale = static_cast<float>(0.1 + 0.9 * std::fabs(uniform(random)));
     return made;
   }
   // Strips and chunks begin where a block is both wide and large; elsewhere small sizes keep the twin quick.
@@ -190,7 +192,8 @@ Case random_case(mfedge_kind kind, Random& random) {
   if (c.stride == 2) c.expand2 = static_cast<int32_t>(c.out_channels * between(random, 1, widest));
   c.former_heads = static_cast<int32_t>(between(random, 1, 4));
   // Not below 8: the variance of two or three values may be as small as its rounding, and no bound holds then.
-  c.token_dim = static_cast<int32_t>(c.former_heads * between(random, (8 + c.former_heads - 1) / c.former_heads, large ? 70 : 20));
+  c.token_dim = static_cast<int32_t>(c.former_heads *
+                                     between(random, (8 + c.former_heads - 1) / c.former_heads, large ? 70 : 20));
   if (between(random, 0, 3)) c.ffn = static_cast<int32_t>(between(random, 1, 90));
   if (between(random, 0, 3)) c.hyper = static_cast<int32_t>(between(random, 1, 120));
   if (kind == MFEDGE_HEAD) {
@@ -201,16 +204,15 @@ Case random_case(mfedge_kind kind, Random& random) {
 }
 
 bool read_case(FILE* file, Case* read) {
-  int kind = 0, half = 0;
-  mfedge_config& c = read->config;
-  const int found = std::fscanf(
-      file, "%d %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %d %" SCNu64 " %d %d %d %d %d %d %d %d %d %d %d %d %d",
-      &kind, &read->batch, &read->token_batch, &read->height, &read->width, &half, &read->seed, &c.in_channels, &c.expand,
-      &c.out_channels, &c.expand2, &c.stride, &c.tokens, &c.token_dim, &c.heads, &c.former_heads, &c.ffn, &c.hyper,
-      &c.hidden, &c.classes);
-  read->kind = static_cast<mfedge_kind>(kind);
-  read->half = half;
-  return found == 20;
+  int kind = 0, type = 0;
+  if (std::fscanf(file, "%d %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNd64 " %d %" SCNu64, &kind, &read->batch,
+                  &read->token_batch, &read->height, &read->width, &type, &read->seed) != 7)
+    return false;
+  read->kind = static_cast<mfedge_kind>(kind), read->type = static_cast<mfedge_type>(type);
+  bool found = true;
+#define MFEDGE_FIELD(name, ...) found = found && std::fscanf(file, "%d", &read->config.name) == 1;
+#include "../../mfedge/kernels/tables/fields.inc"
+  return found;
 }
 
 Data make_data(const Case& given) {
@@ -219,7 +221,7 @@ Data make_data(const Case& given) {
   Data data;
   fill_weights(given, {random, data.weights});
   fill_matrices(given, {random, data.matrices});
-  if (given.half)
+  if (given.type == MFEDGE_FLOAT16)
     for (float& value : data.matrices) data.halves.push_back(to_half(&value));
   const auto tokens = [&](int64_t M, int64_t width) { return random_array({given.token_batch, M, width}, random); };
   switch (given.kind) {

@@ -27,12 +27,12 @@ class Kernel {
  public:
   Kernel(const Case& given, const Data& data, Against side) {
     const Guarded weights(data.weights.data(), data.weights.size() * sizeof(float), side);
-    const Guarded matrices = given.half ? Guarded(data.halves.data(), data.halves.size() * sizeof(uint16_t), side)
-                                        : Guarded(data.matrices.data(), data.matrices.size() * sizeof(float), side);
+    const Guarded matrices = given.type == MFEDGE_FLOAT16
+                                 ? Guarded(data.halves.data(), data.halves.size() * sizeof(uint16_t), side)
+                                 : Guarded(data.matrices.data(), data.matrices.size() * sizeof(float), side);
     char message[MFEDGE_MESSAGE] = "";
     status.code = mfedge_operator_create(given.kind, &given.config, weights.as(), data.weights.size(),
-                                         matrices.as<void>(), data.matrices.size(),
-                                         given.half ? MFEDGE_FLOAT16 : MFEDGE_FLOAT32, &op_, message);
+                                         matrices.as<void>(), data.matrices.size(), given.type, &op_, message);
     status.message = message;
   }
   ~Kernel() { mfedge_operator_destroy(op_); }

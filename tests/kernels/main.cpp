@@ -6,6 +6,7 @@
 //   test_kernels peaks SEED            scores of every height, in every order
 //   test_kernels threads SEED          one operator, many threads
 //   test_kernels hostile SEED COUNT    what is wrong is refused
+//   test_kernels simd                  the primitive operations of the instruction set in use
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -52,10 +53,16 @@ int main(int count, char** arguments) {
     held = test_peaks(number(2));
   } else if (command == "threads") {
     held = test_threads(number(2));
+  } else if (command == "simd") {
+    const std::string isa = mfedge_isa();
+#define MFEDGE_ISA(name, runs) \
+  if (isa == #name) held = mfedge::name::test_simd();
+#include "../../mfedge/kernels/isa/isas.inc"
   } else if (command == "hostile") {
     held = test_hostile(number(2), static_cast<int>(number(3)));
   } else {
-    std::fprintf(stderr, "test_kernels: expected isa, random, cases, peaks, threads or hostile, found '%s'\n", command.c_str());
+    std::fprintf(stderr, "test_kernels: expected isa, random, cases, peaks, threads, hostile or simd, found '%s'\n",
+                 command.c_str());
     return 2;
   }
   return held ? 0 : 1;

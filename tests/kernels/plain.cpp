@@ -79,7 +79,8 @@ Array layer_norm(Array x, Reader& weights) {
     double mean = 0, variance = 0;
     for (int64_t i = 0; i < width; ++i) mean += v[i] / width;
     for (int64_t i = 0; i < width; ++i) variance += (v[i] - mean) * (v[i] - mean) / width;
-    for (int64_t i = 0; i < width; ++i) v[i] = (v[i] - mean) / std::sqrt(variance + kLayerNormEpsilon) * gain[i] + bias[i];
+    for (int64_t i = 0; i < width; ++i)
+      v[i] = (v[i] - mean) / std::sqrt(variance + kLayerNormEpsilon) * gain[i] + bias[i];
   }
   return x;
 }
@@ -134,7 +135,8 @@ Array mobile_to_former(const Array& map, const Array& query, int heads, double s
         const double* pixels = &map.data[(b * C + h * depth) * P];
         std::vector<double> score(P, 0.0);
         for (int64_t p = 0; p < P; ++p)
-          for (int64_t c = 0; c < depth; ++c) score[p] += scale * q.data[(b * M + m) * C + h * depth + c] * pixels[c * P + p];
+          for (int64_t c = 0; c < depth; ++c)
+            score[p] += scale * q.data[(b * M + m) * C + h * depth + c] * pixels[c * P + p];
         softmax(score);
         for (int64_t c = 0; c < depth; ++c)
           for (int64_t p = 0; p < P; ++p) out.data[(b * M + m) * C + h * depth + c] += score[p] * pixels[c * P + p];
@@ -162,7 +164,7 @@ Array former_to_mobile(const Array& map, const Array& keys, const Array& values,
   return out;
 }
 
-// max(a1 x, a2 x) with one slope a channel, (B or 1, C), or one a pixel.
+// max(a1 x, a2 x) with one slope per channel, (B or 1, C), or one per pixel.
 Array dynamic_relu(const Array& map, const Array& slope1, const Array& slope2) {
   const int64_t B = map.shape[0], C = map.shape[1], P = map.shape[2] * map.shape[3];
   Array y = map;
@@ -272,7 +274,7 @@ TokenSide token_side(const Array& tokens, const Array& attended, const mfedge_co
   return side;
 }
 
-// Planes with rows of zeros behind their pixels, and the pixels of such planes.
+// Planes with rows of zeros after their pixels, and the pixels of such planes.
 Array with_rows(const Array& map, int64_t rows) {
   const int64_t planes = map.shape[0] * map.shape[1], from = map.shape[2] * map.shape[3], to = rows * map.shape[3];
   Array made(Shape{map.shape[0], map.shape[1], rows, map.shape[3]});
@@ -353,6 +355,7 @@ Array head(const Array& map, const Array& given, const Array& attended, const mf
 
 bool valid(mfedge_kind kind, const mfedge_config& c) {
   const bool tokens = c.tokens >= 1 && c.tokens <= 16 && c.token_dim >= 1;
+  // What is not used is not looked at: expand2 where the stride is 1.
   const bool attends = c.out_channels >= 1 && c.heads >= 1 && c.out_channels % c.heads == 0;
   switch (kind) {
     case MFEDGE_STEM:
@@ -360,11 +363,13 @@ bool valid(mfedge_kind kind, const mfedge_config& c) {
              c.tokens <= 16 && (c.stride == 1 || c.stride == 2);
     case MFEDGE_BLOCK:
       if (!attends) return false;
-      if (c.stride == 2 && c.in_channels >= 1 && c.expand >= 1 && (c.expand % c.in_channels || c.expand2 % c.out_channels)) return false;
+      if (c.stride == 2 && c.in_channels >= 1 && c.expand >= 1 &&
+          (c.expand % c.in_channels || c.expand2 % c.out_channels))
+        return false;
       [[fallthrough]];
     case MFEDGE_TOKENS:
       return tokens && c.in_channels >= 1 && c.out_channels >= 1 && c.expand >= 1 &&
-             ((c.stride == 1 && c.expand2 >= 0) || (c.stride == 2 && c.expand2 >= 1)) && c.former_heads >= 1 &&
+             (c.stride == 1 || (c.stride == 2 && c.expand2 >= 1)) && c.former_heads >= 1 &&
              c.token_dim % c.former_heads == 0 && c.ffn >= 0 && c.hyper >= 0;
     case MFEDGE_HEAD:
       return tokens && c.in_channels >= 1 && c.expand >= 1 && c.hidden >= 1 && c.classes >= 1;

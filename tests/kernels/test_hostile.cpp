@@ -11,11 +11,11 @@ namespace {
 constexpr int32_t kLimit = 1 << 14;  // sizes beyond it may be refused though they make sense
 
 int32_t mfedge_config::* const kFields[] = {
-    &mfedge_config::in_channels, &mfedge_config::expand,    &mfedge_config::out_channels, &mfedge_config::expand2,
-    &mfedge_config::stride,      &mfedge_config::tokens,    &mfedge_config::token_dim,    &mfedge_config::heads,
-    &mfedge_config::former_heads, &mfedge_config::ffn,      &mfedge_config::hyper,        &mfedge_config::hidden,
-    &mfedge_config::classes};
-constexpr int32_t kValues[] = {INT32_MIN, -65536, -1, 0, 1, 2, 3, 5, 17, 65, 4096, 1 << 14, 1 << 20, 1 << 30, INT32_MAX};
+#define MFEDGE_FIELD(name, ...) &mfedge_config::name,
+#include "../../mfedge/kernels/tables/fields.inc"
+};
+constexpr int32_t kValues[] = {INT32_MIN, -65536, -1,   0,       1,       2,       3,        5,
+                               17,        65,     4096, 1 << 14, 1 << 20, 1 << 30, INT32_MAX};
 
 template <class T, size_t N>
 const T& pick(Random& random, const T (&values)[N]) {
@@ -27,7 +27,8 @@ bool refused(const char* what, const std::function<int(char*)>& call) {
   char message[MFEDGE_MESSAGE + 8];
   std::memset(message, '#', sizeof message);
   const int code = call(message);
-  if (code != MFEDGE_INVALID) return fail(std::string(what) + ": expected MFEDGE_INVALID, found " + std::to_string(code));
+  if (code != MFEDGE_INVALID)
+    return fail(std::string(what) + ": expected MFEDGE_INVALID, found " + std::to_string(code));
   const size_t length = strnlen(message, MFEDGE_MESSAGE);
   if (length == 0 || length == MFEDGE_MESSAGE || std::memchr(message, '\n', length))
     return fail(std::string(what) + ": no line of text in the message");
@@ -39,7 +40,8 @@ bool refused(const char* what, const std::function<int(char*)>& call) {
 
 bool hostile_config(mfedge_kind kind, Random& random) {
   Case given = random_case(kind, random);
-  for (int64_t changes = between(random, 1, 3); changes > 0; --changes) given.config.*pick(random, kFields) = pick(random, kValues);
+  for (int64_t changes = between(random, 1, 3); changes > 0; --changes)
+    given.config.*pick(random, kFields) = pick(random, kValues);
   begin(given.describe());
   const mfedge_config& c = given.config;
   const bool valid = mfedge_plain::valid(kind, c);
@@ -79,7 +81,9 @@ bool hostile_counts(mfedge_kind kind, Random& random) {
               refused("a matrix element too many", create(w, m + 1, MFEDGE_FLOAT32)) &&
               refused("as many weights as there are bytes", create(SIZE_MAX, m, MFEDGE_FLOAT32)) &&
               refused("a type that is none", create(w, m, 3)) && refused("type 0", create(w, m, 0));
-  if (w) held = held && refused("a weight too few", create(w - 1, m, MFEDGE_FLOAT32)) && refused("none", create(0, m, MFEDGE_FLOAT32));
+  if (w)
+    held = held && refused("a weight too few", create(w - 1, m, MFEDGE_FLOAT32)) &&
+           refused("none", create(0, m, MFEDGE_FLOAT32));
   if (m) held = held && refused("a matrix element too few", create(w, m - 1, MFEDGE_FLOAT32));
   for (const int other : {0, 8, -1, INT_MAX})
     held = held && refused("a kind that is none", [&](char* message) {
@@ -116,16 +120,19 @@ bool hostile_shapes(mfedge_kind kind, Random& random) {
   bool huge = false, possible = true;
   for (int i = 0; i < count; ++i) {
     possible &= inputs[i].rank >= 1 && inputs[i].rank <= 4;
-    shapes.emplace_back(inputs[i].shape, inputs[i].shape + (inputs[i].rank < 1 || inputs[i].rank > 4 ? 0 : inputs[i].rank));
+    shapes.emplace_back(inputs[i].shape,
+                        inputs[i].shape + (inputs[i].rank < 1 || inputs[i].rank > 4 ? 0 : inputs[i].rank));
     for (int64_t extent : shapes.back()) huge |= extent > kLimit;
   }
-  const auto expected = possible ? mfedge_plain::shapes(kind, given.config, shapes) : std::vector<std::vector<int64_t>>{};
+  const auto expected =
+      possible ? mfedge_plain::shapes(kind, given.config, shapes) : std::vector<std::vector<int64_t>>{};
   mfedge_tensor made[MFEDGE_MAX_OUTPUTS] = {};
   const auto infer = [&](char* message) { return mfedge_operator_shapes(kernel.get(), inputs, made, message); };
   if (infer(nullptr) == MFEDGE_OK) {
     if (expected.empty()) return fail("inputs that do not fit are taken");
     for (size_t i = 0; i < expected.size(); ++i)
-      if (std::vector<int64_t>(made[i].shape, made[i].shape + made[i].rank) != expected[i]) return fail("a wrong shape");
+      if (std::vector<int64_t>(made[i].shape, made[i].shape + made[i].rank) != expected[i])
+        return fail("a wrong shape");
   } else {
     if (!expected.empty() && !huge) return fail("inputs that fit are refused");
     const Pool pool;

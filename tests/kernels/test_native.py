@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import random
 import shutil
 import subprocess
@@ -15,11 +14,11 @@ import pytest
 from mfedge import create_model, zoo
 from mfedge.deploy import deploy
 from mfedge.kernels.layout import Kind
-from tests.kernels.build import build, missing_tools
+from mfedge.kernels.library import Type
+from tests.kernels.build import ISAS, build, missing_tools
 
 pytestmark = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
 
-ISAS = {"x86_64": ("avx512", "avx2", "sse2"), "AMD64": ("avx512", "avx2", "sse2")}.get(platform.machine(), ("neon",))
 CROSS = "aarch64-linux-gnu"
 CROSS_TOOLS = {f"{CROSS}-g++": f"g++-{CROSS}", "qemu-aarch64": "qemu-user"}  # program → Debian package
 VARIANTS = [name for name in zoo.variants() if not name.startswith("mobilenet")]
@@ -38,6 +37,13 @@ def addresses() -> Path:
 @pytest.fixture(scope="module")
 def races() -> Path:
     return build("races", "-DMFEDGE_SANITIZE=thread")
+
+
+@pytest.fixture(scope="module")
+def clang() -> Path:
+    if shutil.which("clang++") is None:
+        pytest.skip("no clang++ on PATH")
+    return build("clang", "-DCMAKE_CXX_COMPILER=clang++")
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +88,8 @@ def cases_of(variant: str) -> Iterator[str]:
         if kind not in Kind.__members__:
             continue
         height, width, batch = generator.randint(1, 15), generator.randint(1, 15), generator.randint(1, 2)
-        tokens, half = generator.choice((1, batch)), generator.randint(0, 1)
-        numbers = (Kind[kind].value, batch, tokens, height, width, half, generator.randrange(1 << 32), *part.config)
+        tokens, stored = generator.choice((1, batch)), generator.choice(list(Type)).value
+        numbers = (Kind[kind].value, batch, tokens, height, width, stored, generator.randrange(1 << 32), *part.config)
         yield " ".join(map(str, numbers))
 
 
@@ -92,6 +98,12 @@ def test_random_sizes_agree_with_the_twin(plain: Path, isa: str) -> None:
     skip_unless_in_use(plain, isa)
     run(plain, "random", "1", "12", isa=isa)
     run(plain, "random", seed(), "12", isa=isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_primitive_operations_agree_with_their_plain_forms(plain: Path, isa: str) -> None:
+    skip_unless_in_use(plain, isa)
+    run(plain, "simd", isa=isa)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -132,10 +144,20 @@ def test_an_unknown_instruction_set_is_ignored(plain: Path) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_addresses_and_undefined_behaviour(addresses: Path, isa: str) -> None:
     skip_unless_in_use(addresses, isa)
+    run(addresses, "simd", isa=isa)
     run(addresses, "random", seed(), "8", isa=isa)
     run(addresses, "peaks", seed(), isa=isa)
     run(addresses, "threads", seed(), isa=isa)
     run(addresses, "hostile", seed(), "60", isa=isa)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ISAS)
+def test_another_compiler(clang: Path, isa: str) -> None:
+    skip_unless_in_use(clang, isa)
+    run(clang, "simd", isa=isa)
+    run(clang, "random", seed(), "8", isa=isa)
+    run(clang, "peaks", seed(), isa=isa)
 
 
 @pytest.mark.slow
@@ -146,6 +168,7 @@ def test_threads_do_not_race(races: Path) -> None:
 @pytest.mark.slow
 def test_aarch64(aarch64: list[str]) -> None:
     assert run(*aarch64, "isa").strip() == "neon"
+    run(*aarch64, "simd")
     run(*aarch64, "random", seed(), "8")
     run(*aarch64, "peaks", seed())
     run(*aarch64, "threads", seed())

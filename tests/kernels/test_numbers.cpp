@@ -83,8 +83,8 @@ bool test_data(const Case& given, const Data& data, const Pool& pool) {
   return same(given, results[0], results[1]) || fail("other alignment, other bits");
 }
 
-// The score of a pixel that is `at` of the way through the map: what a softmax over pixels, with its running maximum, or
-// over tokens may meet.
+// The score of a pixel that is `at` of the way through the map: what a softmax over pixels, with its running maximum,
+// or over tokens may meet.
 struct Peaks {
   const char* name;
   double (*score)(double at);

@@ -49,7 +49,8 @@ bool test_threads(uint64_t seed) {
         }
       });
     for (std::thread& thread : threads) thread.join();
-    if (wrong) return fail(std::to_string(wrong) + " of " + std::to_string(kThreads * kRuns) + " runs in threads differ");
+    if (wrong)
+      return fail(std::to_string(wrong) + " of " + std::to_string(kThreads * kRuns) + " runs in threads differ");
   }
   return true;
 }

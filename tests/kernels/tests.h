@@ -17,7 +17,14 @@ bool test_cases(FILE* file);
 bool test_peaks(uint64_t seed);
 bool test_threads(uint64_t seed);
 bool test_hostile(uint64_t seed, int count);
+// Of each instruction set: mfedge::avx2::test_simd(), ...
+#define MFEDGE_ISA(name, runs) \
+  namespace mfedge::name {     \
+  bool test_simd();            \
+  }
+#include "../../mfedge/kernels/isa/isas.inc"
 
-constexpr mfedge_kind kKinds[] = {MFEDGE_STEM,   MFEDGE_BLOCK,           MFEDGE_HEAD,
-                                  MFEDGE_TOKENS, MFEDGE_MOBILE_TO_FORMER, MFEDGE_FORMER_TO_MOBILE,
-                                  MFEDGE_DYNAMIC_RELU};
+constexpr mfedge_kind kKinds[] = {
+#define MFEDGE_KIND(NAME, ...) MFEDGE_##NAME,
+#include "../../mfedge/kernels/tables/kinds.inc"
+};

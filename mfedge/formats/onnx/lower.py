@@ -6,7 +6,7 @@ attentions never split heads off a pixel map: with block-diagonal masks E_n on t
     softmax(Q_n X_nᵀ) X_n for all heads n  =  Σ_n E_n ⊙ (softmax((E_n ⊙ Q) X) Xᵀ)
 
 is two plain matrix products on the map as it lies in memory, and no transpose of it.
-A trace of whole blocks as native operators is written by the rules of `onnx_native`.
+Whole blocks are fused operators, written by the rule of `mfedge.formats.fused`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from mfedge.errors import UnsupportedError
+from mfedge.formats.fused import RULES as FUSED
+from mfedge.formats.fused import has_fused, result_shapes
 from mfedge.formats.lowering import Lowering, Rules
-from mfedge.formats.onnx import fused as onnx_native
+from mfedge.formats.onnx import fused
+from mfedge.kernels.layout import Kind
 from mfedge.precisions import Precision
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9  # what opset 20 was released with: the oldest runtimes that know the operators can read the file
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
-RULES = Rules(onnx_native.RULES)
+RULES = Rules(FUSED)
 STORES = ("float32", "float16")  # what weights can be stored as
 
 
@@ -51,10 +54,10 @@ def write(program: ExportedProgram, path: Path, precision: Precision, outputs: S
         UnsupportedError: the trace has an operator without a rule.
     """
     model = OnnxLowering(program).model(outputs)
-    if not onnx_native.is_native(program):  # else there is nothing left to simplify, and onnxsim cannot run it
+    if not has_fused(program):  # else there is nothing left to simplify, and onnxsim cannot run it
         model = simplify(model)
     if precision.stored == "float16":
-        onnx_native.store_half(model)
+        fused.store_half(model)
         store_half(model, precision.min_elements)
     proto = ir.to_proto(model)
     proto.producer_name, proto.producer_version = "mfedge", ""
@@ -82,7 +85,7 @@ class OnnxLowering(Lowering[ir.Value]):
         self.tensors: dict[ir.Value, Tensor] = {}  # parameters not yet written: their rule decides the layout
         self.written: dict[tuple[str, str], ir.Value] = {}
         self.inputs: list[ir.Value] = []
-        self.native = onnx_native.is_native(program)
+        self.fused = has_fused(program)
 
     def model(self, outputs: Sequence[str]) -> ir.Model:
         """The whole model, input "images" (1, 3, H, W), outputs of these names."""
@@ -90,13 +93,13 @@ class OnnxLowering(Lowering[ir.Value]):
         for name, value, node in zip(outputs, values, self.program.graph.output_node().args[0], strict=True):
             value.name = name
             value.type = ir.TensorType(ir.DataType.FLOAT)
-            value.shape = ir.Shape(onnx_native.sizes(self.program, node.meta["val"].shape))
+            value.shape = ir.Shape(fused.sizes(self.program, node.meta["val"].shape))
         graph = ir.Graph(
             self.inputs,
             values,
             nodes=self.tape.nodes,
             initializers=self.tape.initializers,
-            opset_imports={"": OPSET, **({onnx_native.DOMAIN: onnx_native.VERSION} if self.native else {})},
+            opset_imports={"": OPSET, **({fused.DOMAIN: fused.VERSION} if self.fused else {})},
             name="network",
         )
         return ir.Model(graph, ir_version=IR_VERSION)
@@ -108,8 +111,12 @@ class OnnxLowering(Lowering[ir.Value]):
         return value
 
     def constant(self, name: str, value: Tensor) -> ir.Value:
-        """Written as the matrix (M, D) if it is (1, M, D), else as it is. Native operators take tokens as they are."""
-        return self.tensor(name, value[0] if value.dim() == 3 and not self.native else value)
+        """Written as the matrix (M, D) if it is (1, M, D), else as it is. Fused operators take tokens as they are."""
+        return self.tensor(name, value[0] if value.dim() == 3 and not self.fused else value)
+
+    def custom(self, kind: Kind, inputs: Sequence[ir.Value], config: Sequence[int]) -> list[ir.Value]:
+        shapes = [fused.sizes(self.program, shape) for shape in result_shapes(self.node)]
+        return fused.append(self.tape, self.scope, kind, inputs, config, shapes)
 
     # What the rules below are written in.
 
@@ -351,8 +358,8 @@ def store_half(model: ir.Model, min_elements: int) -> None:
     graph = model.graph
     for name, value in list(graph.initializers.items()):
         array = value.const_value.numpy() if value.const_value is not None else np.zeros(0)
-        native = any(node.domain == onnx_native.DOMAIN for node, _ in value.uses())
-        if array.dtype != np.float32 or array.size < min_elements or native:
+        of_fused = any(node.domain == fused.DOMAIN for node, _ in value.uses())
+        if array.dtype != np.float32 or array.size < min_elements or of_fused:
             continue
         half = ir.Value(
             name=f"{name}_half",

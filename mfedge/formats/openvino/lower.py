@@ -2,7 +2,7 @@
 
 Batch is 1, so a token tensor (1, M, D) is written as the matrix (M, D). OpenVINO's MatMul transposes
 either side as it reads, so heads are a leading axis of the map, (N, C/N, HW), which is a view of it.
-A trace of whole blocks as native operators is written by the rules of `openvino_native`.
+Whole blocks are fused operators, written by the rule of `mfedge.formats.fused`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from mfedge.errors import StorageError, UnsupportedError
+from mfedge.formats.fused import RULES as FUSED
+from mfedge.formats.fused import has_fused
 from mfedge.formats.lowering import Lowering, Rules
-from mfedge.formats.openvino import fused as openvino_native
+from mfedge.formats.openvino import fused
+from mfedge.kernels.layout import Kind
 from mfedge.precisions import Precision
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
-RULES = Rules(openvino_native.RULES)
+RULES = Rules(FUSED)
 Value = Any  # openvino.Node or openvino.Output: its factory functions are untyped
 STORES = ("float32", "float16")  # what weights can be stored as
 
@@ -47,10 +50,10 @@ def write(program: ExportedProgram, path: Path, precision: Precision, outputs: S
         UnsupportedError: the trace has an operator without a rule.
         MissingRuntimeError: it has native operators, whose library is not built, or for another OpenVINO.
     """
-    native, half = openvino_native.is_native(program), precision.stored == "float16"
+    native, half = has_fused(program), precision.stored == "float16"
     model = OpenvinoLowering(program).model(outputs)
     if native and half:
-        openvino_native.store_half(model)
+        fused.store_half(model)
     try:
         ov.save_model(model, path, compress_to_fp16=half and not native)
     except RuntimeError as error:  # all that is left of the operating system's reason is "iostream error"
@@ -67,7 +70,7 @@ class OpenvinoLowering(Lowering[Value]):
         super().__init__(program)
         self.inputs: list[Value] = []
         self.names: set[str] = set()
-        self.native = openvino_native.is_native(program)
+        self.fused = has_fused(program)
 
     def model(self, outputs: Sequence[str]) -> ov.Model:
         """The whole model, input "images" (1, 3, H, W), outputs of these names."""
@@ -86,9 +89,14 @@ class OpenvinoLowering(Lowering[Value]):
         return images
 
     def constant(self, name: str, value: Tensor) -> Value:
-        """Written as the matrix (M, D) if it is (1, M, D), else as it is. Native operators take tokens as they are."""
-        matrix = value.dim() == 3 and not self.native
+        """Written as the matrix (M, D) if it is (1, M, D), else as it is. Fused operators take tokens as they are."""
+        matrix = value.dim() == 3 and not self.fused
         return ops.constant((value[0] if matrix else value).numpy(), name=self.unique(name))
+
+    def custom(self, kind: Kind, inputs: Sequence[Value], config: Sequence[int]) -> list[Value]:
+        node = fused.create(kind, inputs, config)
+        node.set_friendly_name(self.name(kind.row.name))
+        return list(node.outputs())
 
     # What the rules below are written in.
 

@@ -3,7 +3,8 @@
 Layouts: a map (1, C, H, W) is stored as (1, H, W, C), a token tensor (1, M, D) as the matrix (M, D), anything
 smaller as it is. No rule transposes a map. The attentions keep a map whole, with block-diagonal masks E_n
 on the small token side (see `mfedge.formats.onnx.lower`). What XNNPACK does not take is avoided, so that it
-takes the whole graph as one partition. A trace of whole blocks as native operators is written by the rules of `native`.
+takes the whole graph as one partition. Whole blocks are fused
+operators, written by the rule of `mfedge.formats.fused`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from torch import Tensor as TorchTensor
 from torch.export import ExportedProgram
 
 from mfedge.errors import UnsupportedError
+from mfedge.formats.fused import RULES as FUSED_RULES
+from mfedge.formats.fused import has_fused, result_shapes
 from mfedge.formats.lowering import Lowering, Rules
-from mfedge.formats.tflite import fused as native
+from mfedge.formats.tflite import fused
 from mfedge.formats.tflite.unroll import plan_unrolling
 from mfedge.formats.tflite.writer import Shape, Tensor, Writer
+from mfedge.kernels.layout import Kind
 from mfedge.precisions import Precision
 
 aten, mfedge = torch.ops.aten, torch.ops.mfedge
-RULES = Rules(native.RULES)
+RULES = Rules(FUSED_RULES)
 Activation = schema.ActivationFunctionType
 CONCAT_MAX = 4  # XNNPACK leaves a CONCATENATION of more than five inputs to TFLite
 FUSED = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
@@ -59,6 +63,7 @@ class TfliteLowering(Lowering[Tensor]):
         self.writer = Writer(precision)
         self.unrolling = plan_unrolling(program)
         self.images: Tensor | None = None
+        self.fused = has_fused(program)
 
     def model(self, outputs: Sequence[str]) -> bytes:
         """The whole file, input "images" (1, H, W, 3), outputs of these names."""
@@ -77,9 +82,26 @@ class TfliteLowering(Lowering[Tensor]):
         if name in self.unrolling.permuted:
             value = value.index_select(*self.unrolling.permuted[name])
         array = value.numpy()
-        if value.dim() == 3 and not native.is_native(self.node):
+        if value.dim() == 3 and not self.fused:
             return self.writer.constant(name, array[0])
         return Parameter(name, array)
+
+    def custom(self, kind: Kind, inputs: Sequence[Any], config: Sequence[int]) -> list[Tensor]:
+        first_matrix = len(kind.row.inputs) + 1
+        tensors = [self.as_kernels_read(value, i >= first_matrix) for i, value in enumerate(inputs)]
+        shapes = [concrete(shape) for shape in result_shapes(self.node)]
+        return fused.append(self.writer, self.scope, kind, tensors, config, shapes)
+
+    def as_kernels_read(self, value: Any, matrices: bool) -> Tensor:
+        """An input of a fused operator: NCHW; a constant as it is, or matrices as half if the file is to be."""
+        if isinstance(value, Parameter):
+            half = matrices and self.writer.half
+            return self.writer.raw(value.name, value.array.astype(np.float16) if half else value.array)
+        assert isinstance(value, Tensor)
+        if value is not self.images:
+            return value
+        B, H, W, C = value.shape
+        return self.op("TRANSPOSE", value, self.ints(0, 3, 1, 2), shape=(B, C, H, W), options=("TransposeOptions", {}))
 
     # What the rules below are written in.
 
@@ -184,7 +206,12 @@ class Parameter:
 
 def sizes(node: Any) -> Shape:
     """The shape of a node's value, with the traced example's size where it is dynamic."""
-    return tuple(size if isinstance(size, int) else int(size.node.hint) for size in node.meta["val"].shape)
+    return concrete(node.meta["val"].shape)
+
+
+def concrete(shape: Sequence[Any]) -> Shape:
+    """A traced shape, with the traced example's size where it is dynamic."""
+    return tuple(size if isinstance(size, int) else int(size.node.hint) for size in shape)
 
 
 def stored_shape(shape: Shape) -> Shape:

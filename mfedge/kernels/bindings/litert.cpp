@@ -53,8 +53,8 @@ bool within(const tflite::Context* context, const std::vector<int>& tensors) {
   return true;
 }
 
-// TFLite 2.14 loses a half input when it undoes delegates: it looks for the DEQUANTIZE behind it. What the node
-// had at first still holds.
+// TFLite 2.14 loses a half input when it undoes delegates: it looks for the DEQUANTIZE after it. The inputs that the
+// node had at first are still right.
 void restore(std::vector<int>* inputs, const Claim* kept) {
   if (kept == nullptr || kept->inputs.size() != inputs->size()) return;
   for (size_t i = 0; i < inputs->size(); ++i) {
@@ -87,10 +87,10 @@ std::shared_ptr<Claim> claim(tflite::Context* context, Handle* handle, int index
   made->inputs = indices(node->inputs);
   made->outputs = indices(node->outputs);
   restore(&made->inputs, kept.get());
-  if (static_cast<int>(made->inputs.size()) != made->kind->all_inputs() ||
-      static_cast<int>(made->outputs.size()) != made->kind->outputs) {
+  if (static_cast<int>(made->inputs.size()) != all_inputs(*made->kind) ||
+      static_cast<int>(made->outputs.size()) != made->kind->outputs()) {
     std::snprintf(message, MFEDGE_MESSAGE, "expected %d inputs and %d outputs, found %zu and %zu",
-                  made->kind->all_inputs(), made->kind->outputs, made->inputs.size(), made->outputs.size());
+                  all_inputs(*made->kind), made->kind->outputs(), made->inputs.size(), made->outputs.size());
     return nullptr;
   }
   if (!within(context, made->inputs) || !within(context, made->outputs)) {
@@ -106,22 +106,21 @@ std::shared_ptr<Claim> claim(tflite::Context* context, Handle* handle, int index
 }
 
 bool read_constant(const tflite::Tensor& tensor, Constant* constant, char* message) {
-  const bool half = tensor.type == tflite::kFloat16;
-  if ((tensor.type != tflite::kFloat32 && !half) || tensor.allocation_type != tflite::kMmapRo ||
-      tensor.data == nullptr) {
+  const mfedge_type type = matrix_type(tensor.type);
+  if (type == 0 || tensor.allocation_type != tflite::kMmapRo || tensor.data == nullptr) {
     std::snprintf(message, MFEDGE_MESSAGE, "its weights are not float constants");
     return false;
   }
-  *constant = {tensor.data, tensor.bytes / (half ? 2 : 4), half ? MFEDGE_FLOAT16 : MFEDGE_FLOAT32};
+  *constant = {tensor.data, tensor.bytes / mfedge::element_size(type), type};
   return true;
 }
 
 bool create(const tflite::Context* context, Claim* claim, char* message) {
   Constant weights, matrices;
-  size_t next = static_cast<size_t>(claim->kind->inputs);
-  if (claim->kind->weights && !read_constant(context->tensors[claim->inputs[next++]], &weights, message)) return false;
-  if (claim->kind->matrices && !read_constant(context->tensors[claim->inputs[next++]], &matrices, message)) {
-    return false;
+  size_t next = static_cast<size_t>(claim->kind->inputs());
+  for (int i = 0; i < claim->kind->constants; ++i) {
+    const tflite::Tensor& tensor = context->tensors[claim->inputs[next++]];
+    if (!read_constant(tensor, i == 0 ? &weights : &matrices, message)) return false;
   }
   if (claim->op == nullptr || claim->weights != weights.data || claim->matrices != matrices.data) {
     claim->op = mfedge_lite::create(*claim->kind, claim->config, weights, matrices, message);
@@ -147,7 +146,7 @@ bool describe(const tflite::Tensor& tensor, mfedge_tensor* described, char* mess
 // The inputs as they are now, and the outputs as they have to be.
 bool shapes(const tflite::Context* context, const Claim& claim, mfedge_tensor* inputs, mfedge_tensor* outputs,
             char* message) {
-  for (int i = 0; i < claim.kind->inputs; ++i) {
+  for (int i = 0; i < claim.kind->inputs(); ++i) {
     if (!describe(context->tensors[claim.inputs[i]], &inputs[i], message)) return false;
   }
   return mfedge_operator_shapes(claim.op.get(), inputs, outputs, message) == MFEDGE_OK;
@@ -199,7 +198,7 @@ int prepare(tflite::Context* context, tflite::Node* node) {
   if (!create(context, &claim, message) || !shapes(context, claim, inputs, outputs, message)) {
     return report(context, *handle, message);
   }
-  for (int i = 0; i < claim.kind->outputs; ++i) {
+  for (int i = 0; i < claim.kind->outputs(); ++i) {
     if (!resize(context, claim.outputs[i], outputs[i], message)) return report(context, *handle, message);
   }
   return kOk;
@@ -211,14 +210,14 @@ int invoke(tflite::Context* context, tflite::Node* node) {
   mfedge_tensor inputs[MFEDGE_MAX_INPUTS], outputs[MFEDGE_MAX_OUTPUTS];
   char message[MFEDGE_MESSAGE] = "";
   if (!shapes(context, claim, inputs, outputs, message)) return report(context, *handle, message);
-  // A hostile graph may give one tensor two shapes: what is there has to hold what is read and written.
-  for (int i = 0; i < claim.kind->inputs; ++i) {
+  // A hostile graph may give one tensor two shapes: its memory has to hold everything that is read and written.
+  for (int i = 0; i < claim.kind->inputs(); ++i) {
     const tflite::Tensor& tensor = context->tensors[claim.inputs[i]];
     if (tensor.data == nullptr || tensor.bytes < elements(inputs[i]) * sizeof(float)) {
       return report(context, *handle, "an input has no memory");
     }
   }
-  for (int i = 0; i < claim.kind->outputs; ++i) {
+  for (int i = 0; i < claim.kind->outputs(); ++i) {
     const tflite::Tensor& tensor = context->tensors[claim.outputs[i]];
     if (tensor.data == nullptr || tensor.bytes < elements(outputs[i]) * sizeof(float)) {
       return report(context, *handle, "an output has no memory");
@@ -245,7 +244,7 @@ int claim_nodes(tflite::Context* context, tflite::Delegate* delegate) {
       kernel.free = free_handle;
       kernel.prepare = prepare;
       kernel.invoke = invoke;
-      kernel.custom_name = kind->name;
+      kernel.custom_name = kind->full_name;
       kernel.version = 1;
       const tflite::IntArray one = {1, {index}};
       if (context->ReplaceNodeSubsetsWithDelegateKernels(context, kernel, &one, delegate) != kOk) return kError;

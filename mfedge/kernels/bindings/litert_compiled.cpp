@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "../src/shapes.h"
 #include "litert.h"
 #include "litert_abi.h"
 #include "litert_operator.h"
-#include "shapes.h"
 
 namespace mfedge_lite {
 namespace {
@@ -52,9 +52,9 @@ int fail(const Slot& slot, const char* message) {
 
 bool counts(const Slot& slot, size_t inputs, size_t outputs, char* message) {
   const Kind& kind = *slot.kind;
-  if (inputs == static_cast<size_t>(kind.all_inputs()) && outputs == static_cast<size_t>(kind.outputs)) return true;
-  std::snprintf(message, MFEDGE_MESSAGE, "expected %d inputs and %d outputs, found %zu and %zu", kind.all_inputs(),
-                kind.outputs, inputs, outputs);
+  if (inputs == static_cast<size_t>(all_inputs(kind)) && outputs == static_cast<size_t>(kind.outputs())) return true;
+  std::snprintf(message, MFEDGE_MESSAGE, "expected %d inputs and %d outputs, found %zu and %zu", all_inputs(kind),
+                kind.outputs(), inputs, outputs);
   return false;
 }
 
@@ -82,7 +82,7 @@ int destroy(void* user_data) {
 // By the core's own rules: there is no operator to ask yet.
 bool layouts(const Slot& slot, const Layout* in, Layout* out, char* message) {
   mfedge_tensor inputs[MFEDGE_MAX_INPUTS]{}, outputs[MFEDGE_MAX_OUTPUTS]{};
-  for (int i = 0; i < slot.kind->inputs; ++i) {
+  for (int i = 0; i < slot.kind->inputs(); ++i) {
     if (in[i].rank > 4) {
       std::snprintf(message, MFEDGE_MESSAGE, "input %d: expected at most 4 dimensions, found %u", i, in[i].rank);
       return false;
@@ -90,8 +90,8 @@ bool layouts(const Slot& slot, const Layout* in, Layout* out, char* message) {
     inputs[i].rank = static_cast<int32_t>(in[i].rank);
     for (int j = 0; j < inputs[i].rank; ++j) inputs[i].shape[j] = in[i].dimensions[j];
   }
-  if (mfedge::infer_shapes(slot.kind->kind, slot.config, inputs, outputs, message) != MFEDGE_OK) return false;
-  for (int i = 0; i < slot.kind->outputs; ++i) {
+  if (mfedge::infer_shapes(*slot.kind, slot.config, inputs, outputs, message) != MFEDGE_OK) return false;
+  for (int i = 0; i < slot.kind->outputs(); ++i) {
     out[i] = Layout{};
     out[i].rank = static_cast<uint32_t>(outputs[i].rank);
     for (int j = 0; j < outputs[i].rank; ++j) out[i].dimensions[j] = static_cast<int32_t>(outputs[i].shape[j]);
@@ -128,10 +128,10 @@ class Mapped {
   }
 
   bool constant(Constant* constant) const {
-    const bool half = type_.element_type == tflite::kFloat16;
+    const mfedge_type type = matrix_type(type_.element_type);
     mfedge_tensor described{};
-    if (!(tensor(&described) || (sound_ && half))) return false;
-    *constant = {address_, elements(described), half ? MFEDGE_FLOAT16 : MFEDGE_FLOAT32};
+    if (!(tensor(&described) || (sound_ && type != 0))) return false;
+    *constant = {address_, elements(described), type};
     return true;
   }
 
@@ -145,10 +145,9 @@ class Mapped {
 
 bool create(Slot* slot, void* const* buffers, char* message) {
   Constant constants[2];
-  const int count = slot->kind->all_inputs() - slot->kind->inputs;
-  for (int i = 0; i < count; ++i) {
+  for (int i = 0; i < slot->kind->constants; ++i) {
     // Unmapped before use: host memory stays where it is, and the operator copies.
-    const Mapped mapped(*slot->owner, buffers[slot->kind->inputs + i], litert::kRead);
+    const Mapped mapped(*slot->owner, buffers[slot->kind->inputs() + i], litert::kRead);
     if (!mapped.constant(&constants[i])) {
       std::snprintf(message, MFEDGE_MESSAGE, "its weights cannot be read as floats");
       return false;
@@ -170,11 +169,11 @@ bool compute(Slot* slot, void* const* buffers, void* const* output_buffers, char
   mfedge_tensor inputs[MFEDGE_MAX_INPUTS]{}, outputs[MFEDGE_MAX_OUTPUTS]{}, wanted[MFEDGE_MAX_OUTPUTS]{};
   std::vector<std::unique_ptr<Mapped>> mapped;
   bool sound = true;
-  for (int i = 0; i < kind.inputs; ++i) {
+  for (int i = 0; i < kind.inputs(); ++i) {
     mapped.push_back(std::make_unique<Mapped>(*slot->owner, buffers[i], litert::kRead));
     sound = mapped.back()->tensor(&inputs[i]) && sound;
   }
-  for (int i = 0; i < kind.outputs; ++i) {
+  for (int i = 0; i < kind.outputs(); ++i) {
     mapped.push_back(std::make_unique<Mapped>(*slot->owner, output_buffers[i], litert::kWrite));
     sound = mapped.back()->tensor(&outputs[i]) && sound;
   }
@@ -183,7 +182,7 @@ bool compute(Slot* slot, void* const* buffers, void* const* output_buffers, char
     return false;
   }
   if (mfedge_operator_shapes(slot->op.get(), inputs, wanted, message) != MFEDGE_OK) return false;
-  for (int i = 0; i < kind.outputs; ++i) {
+  for (int i = 0; i < kind.outputs(); ++i) {
     if (same_shape(wanted[i], outputs[i])) continue;
     std::snprintf(message, MFEDGE_MESSAGE, "output %d has not the shape it should", i);
     return false;
@@ -216,16 +215,15 @@ constexpr litert::Kernel kKernel = {init, get_output_layouts, run, destroy};
 }  // namespace mfedge_lite
 
 mfedge_litert* mfedge_litert_create(const mfedge_litert_functions* functions) {
-  using mfedge_lite::kKinds;
   try {
     auto made = std::make_unique<mfedge_litert>();
     made->call = *functions;
-    for (const auto& kind : kKinds) {
+    for (const mfedge::Kind& kind : mfedge::kKinds) {
       for (int number = -1; number < MFEDGE_LITERT_MAX_NODES; ++number) {
         mfedge_lite::Slot slot;
         slot.owner = made.get();
         slot.kind = &kind;
-        slot.name = number < 0 ? kind.name : std::string(kind.name) + "." + std::to_string(number);
+        slot.name = number < 0 ? kind.full_name : std::string(kind.full_name) + "." + std::to_string(number);
         made->slots.push_back(slot);
       }
     }

@@ -1,4 +1,4 @@
-// What both of LiteRT's interfaces share: which operators there are, what their options say, and how one is created.
+// Shared by both of LiteRT's interfaces: the names of the operators, their options, and how one is created.
 #pragma once
 
 #include <cstdio>
@@ -6,41 +6,28 @@
 #include <cstring>
 #include <memory>
 
-#include "mfedge_kernels.h"
+#include "../src/kinds.h"
+#include "litert_abi.h"
 
 namespace mfedge_lite {
 
-struct Kind {
-  const char* name;
-  mfedge_kind kind;
-  int inputs, outputs;  // inputs without the weights
-  bool weights, matrices;
+using mfedge::Kind;
 
-  int all_inputs() const { return inputs + (weights ? 1 : 0) + (matrices ? 1 : 0); }
-};
-
-constexpr Kind kKinds[] = {
-    {"mfedge.Stem", MFEDGE_STEM, 1, 2, true, false},
-    {"mfedge.Block", MFEDGE_BLOCK, 3, 3, true, true},
-    {"mfedge.Head", MFEDGE_HEAD, 3, 1, true, true},
-    {"mfedge.MobileToFormer", MFEDGE_MOBILE_TO_FORMER, 2, 1, false, false},
-    {"mfedge.FormerToMobile", MFEDGE_FORMER_TO_MOBILE, 3, 1, false, false},
-    {"mfedge.DynamicRelu", MFEDGE_DYNAMIC_RELU, 3, 1, false, false},
-};
+inline int all_inputs(const Kind& kind) { return kind.inputs() + kind.constants; }
 
 // The operator of a node called `name`, with or without its number; null if it is none of ours.
 inline const Kind* find_kind(const char* name) {
-  for (const Kind& kind : kKinds) {
-    const size_t length = std::strlen(kind.name);
-    if (std::strncmp(name, kind.name, length) == 0 && (name[length] == 0 || name[length] == '.')) return &kind;
+  for (const Kind& kind : mfedge::kKinds) {
+    const size_t length = std::strlen(kind.full_name);
+    if (std::strncmp(name, kind.full_name, length) == 0 && (name[length] == 0 || name[length] == '.')) return &kind;
   }
   return nullptr;
 }
 
-// Options as they are in a file: "mfe1", then the 13 integers and the float of mfedge_config, little-endian.
+// Options as they are in a file: "mfe1", then the integers and the float of mfedge_config, little-endian.
 constexpr char kMagic[4] = {'m', 'f', 'e', '1'};
-constexpr size_t kFields = 14, kOptionBytes = sizeof kMagic + 4 * kFields;
-static_assert(sizeof(mfedge_config) == 4 * kFields, "mfedge_config is 13 integers and a float");
+constexpr size_t kFields = mfedge::kFieldCount + 1, kOptionBytes = sizeof kMagic + 4 * kFields;
+static_assert(sizeof(mfedge_config) == 4 * kFields, "mfedge_config has nothing but these");
 
 inline bool parse_options(const void* options, size_t size, mfedge_config* config, char* message) {
   if (options == nullptr || size != kOptionBytes || std::memcmp(options, kMagic, sizeof kMagic) != 0) {
@@ -55,6 +42,15 @@ inline bool parse_options(const void* options, size_t size, mfedge_config* confi
   }
   std::memcpy(config, fields, sizeof fields);
   return true;
+}
+
+// The type of the matrices; 0 if the kernels have no such type. TfLiteType and LiteRtElementType have the same numbers.
+inline mfedge_type matrix_type(int32_t type) {
+  switch (type) {
+    case tflite::kFloat32: return MFEDGE_FLOAT32;
+    case tflite::kFloat16: return MFEDGE_FLOAT16;
+    default: return mfedge_type{};
+  }
 }
 
 struct Constant {

@@ -1,9 +1,11 @@
-// The native kernels as custom operators of onnxruntime, domain "mfedge": what register_custom_ops_library loads.
+// The native kernels as custom operators of onnxruntime, domain "mfedge": the library that
+// register_custom_ops_library() loads.
 //
 // A node has the kernel's inputs, then its weights as initializers; its attributes are the fields of mfedge_config.
-// onnxruntime creates a kernel for each node as it loads a session, and there the operator is created, once. It owns a
-// packed copy of its weights; onnxruntime keeps the initializers beside it, as custom operators cannot release them.
-// A kernel is immutable: concurrent Run() calls of one session share it, and the pool.
+// tables/kinds.inc says which each kind has. onnxruntime creates a kernel for each node as it loads a session, and
+// there the operator is created, once. It owns a packed copy of its weights; onnxruntime keeps the initializers beside
+// it, as custom operators cannot release them. A kernel is immutable: concurrent Run() calls of one session share it,
+// and the pool.
 #include <atomic>
 #include <cstdio>
 #include <exception>
@@ -13,70 +15,28 @@
 #include <new>
 #include <string>
 
-#include "mfedge_kernels.h"
+#include "../src/kinds.h"
 #include "onnxruntime_c_api.h"
 
 namespace {
 
 constexpr const char* kDomain = "mfedge";
 
-enum Attributes { kNone, kHeads, kAll };  // none; heads and scale; every size of mfedge_config, not scale
-
-struct Row {
-  const char* name;
-  mfedge_kind kind;
-  size_t inputs;  // of a run
-  bool weights;   // float32, the input after those
-  bool matrices;  // float32 or float16, the one after it
-  size_t outputs;
-  Attributes attributes;
-
-  size_t constants() const { return size_t{weights} + size_t{matrices}; }
-};
-
-constexpr Row kTable[] = {
-    {"Stem", MFEDGE_STEM, 1, true, false, 2, kAll},
-    {"Block", MFEDGE_BLOCK, 3, true, true, 3, kAll},
-    {"Head", MFEDGE_HEAD, 3, true, true, 1, kAll},
-    {"MobileToFormer", MFEDGE_MOBILE_TO_FORMER, 2, false, false, 1, kHeads},
-    {"FormerToMobile", MFEDGE_FORMER_TO_MOBILE, 3, false, false, 1, kHeads},
-    {"DynamicRelu", MFEDGE_DYNAMIC_RELU, 3, false, false, 1, kNone},
-};
-constexpr size_t kOperators = sizeof(kTable) / sizeof(Row);
-
-struct Size {
-  const char* name;
-  int32_t mfedge_config::*field;
-};
-
-constexpr Size kSizes[] = {
-    {"in_channels", &mfedge_config::in_channels},
-    {"expand", &mfedge_config::expand},
-    {"out_channels", &mfedge_config::out_channels},
-    {"expand2", &mfedge_config::expand2},
-    {"stride", &mfedge_config::stride},
-    {"tokens", &mfedge_config::tokens},
-    {"token_dim", &mfedge_config::token_dim},
-    {"heads", &mfedge_config::heads},
-    {"former_heads", &mfedge_config::former_heads},
-    {"ffn", &mfedge_config::ffn},
-    {"hyper", &mfedge_config::hyper},
-    {"hidden", &mfedge_config::hidden},
-    {"classes", &mfedge_config::classes},
-};
+using mfedge::Field;
+using mfedge::Kind;
 
 struct Registration;
 
 struct Operator : OrtCustomOp {
-  const Row* row;
+  const Kind* kind;
   Registration* registration;
 };
 
-// What one call of RegisterCustomOps adds to one set of session options.
+// The operators that one call of RegisterCustomOps adds to one set of session options.
 struct Registration {
   const OrtApi* api;
   OrtCustomOpDomain* domain = nullptr;
-  Operator operators[kOperators];
+  Operator operators[mfedge::kKindCount];
   Registration* next = nullptr;
   std::mutex mutex;
   size_t kernels = 0;  // that use the pool: it is made with the first of them and destroyed with the last
@@ -123,7 +83,7 @@ struct Registrations {
 
 struct Kernel {
   const OrtApi* api;
-  const Row* row;
+  const Kind* kind;
   Registration* registration;
   std::string name;
   mfedge_operator* op = nullptr;
@@ -195,28 +155,35 @@ std::string node_name(const OrtApi* api, const OrtKernelInfo* info) {
 OrtStatus* missing(const Kernel& kernel, const char* attribute, const char* type, OrtStatus* status) {
   if (status != nullptr) ort::ReleaseStatus(kernel.api, status);
   std::string message = std::string("attribute ") + attribute + " is missing or not " + type;
-  return error(kernel.api, ORT_INVALID_ARGUMENT, kernel.row->name, kernel.name, message.c_str());
+  return error(kernel.api, ORT_INVALID_ARGUMENT, kernel.kind->name, kernel.name, message.c_str());
 }
 
-OrtStatus* read_size(const Kernel& kernel, const OrtKernelInfo* info, const Size& size, mfedge_config* config) {
+OrtStatus* read_size(const Kernel& kernel, const OrtKernelInfo* info, const Field& size, mfedge_config* config) {
   int64_t value = 0;
   OrtStatus* status = ort::KernelInfoGetAttribute_int64(kernel.api, info, size.name, &value);
   if (status != nullptr || value < 0 || value > std::numeric_limits<int32_t>::max())
     return missing(kernel, size.name, "an int of 0 or more", status);
-  config->*size.field = static_cast<int32_t>(value);
+  config->*size.member = static_cast<int32_t>(value);
   return nullptr;
 }
 
 OrtStatus* read_config(const Kernel& kernel, const OrtKernelInfo* info, mfedge_config* config) {
-  if (kernel.row->attributes == kAll) {
-    for (const Size& size : kSizes)
-      if (OrtStatus* status = read_size(kernel, info, size, config)) return status;
-  } else if (kernel.row->attributes == kHeads) {
-    if (OrtStatus* status = read_size(kernel, info, {"heads", &mfedge_config::heads}, config)) return status;
+  for (const Field& field : mfedge::kFields)
+    if (kernel.kind->has(field))
+      if (OrtStatus* status = read_size(kernel, info, field, config)) return status;
+  if (kernel.kind->attributes == mfedge::HEADS_AND_SCALE)
     if (OrtStatus* status = ort::KernelInfoGetAttribute_float(kernel.api, info, "scale", &config->scale))
       return missing(kernel, "scale", "a float", status);
-  }
   return nullptr;
+}
+
+// The type of the matrices; 0 if the kernels have no such type.
+mfedge_type matrix_type(ONNXTensorElementDataType type) {
+  switch (type) {
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT: return MFEDGE_FLOAT32;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: return MFEDGE_FLOAT16;
+    default: return mfedge_type{};
+  }
 }
 
 // The weights have to be initializers: packed once, they could not follow an input that changes.
@@ -228,30 +195,30 @@ OrtStatus* read_constant(const Kernel& kernel, const OrtKernelInfo* info, size_t
     return status;
   if (!constant || value == nullptr) {
     std::string message = std::string("input ") + name + " must be an initializer that no caller can override";
-    return error(kernel.api, ORT_INVALID_ARGUMENT, kernel.row->name, kernel.name, message.c_str());
+    return error(kernel.api, ORT_INVALID_ARGUMENT, kernel.kind->name, kernel.name, message.c_str());
   }
   if (OrtStatus* status = tensor->read(kernel.api, value)) return status;
-  bool half = tensor->type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;  // of matrices: onnxruntime checks the others
-  if (half || tensor->type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) return nullptr;
-  std::string message = std::string("input ") + name + " must be float32 or float16";
-  return error(kernel.api, ORT_INVALID_ARGUMENT, kernel.row->name, kernel.name, message.c_str());
+  if (matrix_type(tensor->type) != 0) return nullptr;  // of matrices: onnxruntime checks the others
+  std::string message = std::string("input ") + name + " must be " + mfedge::kTypeNames;
+  return error(kernel.api, ORT_INVALID_ARGUMENT, kernel.kind->name, kernel.name, message.c_str());
 }
 
 OrtStatus* create(const Operator& declared, const OrtApi* api, const OrtKernelInfo* info, void** created) {
-  const Row& row = *declared.row;
-  std::unique_ptr<Kernel> kernel(new Kernel{api, &row, declared.registration, node_name(api, info)});
+  const Kind& kind = *declared.kind;
+  std::unique_ptr<Kernel> kernel(new Kernel{api, &kind, declared.registration, node_name(api, info)});
   mfedge_config config{};
   if (OrtStatus* status = read_config(*kernel, info, &config)) return status;
-  Tensor weights, matrices;
-  if (row.weights)
-    if (OrtStatus* status = read_constant(*kernel, info, row.inputs, "weights", &weights)) return status;
-  if (row.matrices)
-    if (OrtStatus* status = read_constant(*kernel, info, row.inputs + 1, "matrices", &matrices)) return status;
-  mfedge_type type = matrices.type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 ? MFEDGE_FLOAT16 : MFEDGE_FLOAT32;
+  Tensor constants[2];  // weights, matrices
+  for (int i = 0; i < kind.constants; ++i) {
+    const size_t index = static_cast<size_t>(kind.inputs() + i);
+    if (OrtStatus* status = read_constant(*kernel, info, index, mfedge::kConstants[i], &constants[i])) return status;
+  }
+  const auto& [weights, matrices] = constants;
+  const mfedge_type type = kind.constants == mfedge::VECTORS_AND_MATRICES ? matrix_type(matrices.type) : MFEDGE_FLOAT32;
   char message[MFEDGE_MESSAGE] = "";
-  if (mfedge_operator_create(row.kind, &config, weights.view.data, weights.count, matrices.view.data, matrices.count,
+  if (mfedge_operator_create(kind.kind, &config, weights.view.data, weights.count, matrices.view.data, matrices.count,
                              type, &kernel->op, message) != MFEDGE_OK)
-    return error(api, ORT_INVALID_ARGUMENT, row.name, kernel->name, message);
+    return error(api, ORT_INVALID_ARGUMENT, kind.name, kernel->name, message);
   kernel->pool = declared.registration->acquire_pool();
   *created = kernel.release();
   return nullptr;
@@ -261,54 +228,56 @@ OrtStatus* create(const Operator& declared, const OrtApi* api, const OrtKernelIn
 
 OrtStatus* compute(const Kernel& kernel, OrtKernelContext* context) {
   const OrtApi* api = kernel.api;
-  const Row& row = *kernel.row;
+  const Kind& kind = *kernel.kind;
   mfedge_tensor inputs[MFEDGE_MAX_INPUTS], outputs[MFEDGE_MAX_OUTPUTS];
   char message[MFEDGE_MESSAGE] = "";
-  for (size_t i = 0; i < row.inputs; ++i) {
+  for (int i = 0; i < kind.inputs(); ++i) {
     const OrtValue* value = nullptr;
-    if (OrtStatus* status = ort::KernelContext_GetInput(api, context, i, &value)) return status;
+    if (OrtStatus* status = ort::KernelContext_GetInput(api, context, static_cast<size_t>(i), &value)) return status;
     Tensor tensor;
     if (OrtStatus* status = tensor.read(api, value)) return status;
     if (tensor.rank > 4) {
-      std::snprintf(message, sizeof(message), "input %zu: expected rank 4 or less, found %zu", i, tensor.rank);
-      return error(api, ORT_INVALID_ARGUMENT, row.name, kernel.name, message);
+      std::snprintf(message, sizeof(message), "input %d: expected rank 4 or less, found %zu", i, tensor.rank);
+      return error(api, ORT_INVALID_ARGUMENT, kind.name, kernel.name, message);
     }
     inputs[i] = tensor.view;
   }
   if (mfedge_operator_shapes(kernel.op, inputs, outputs, message) != MFEDGE_OK)
-    return error(api, ORT_INVALID_ARGUMENT, row.name, kernel.name, message);
-  for (size_t i = 0; i < row.outputs; ++i) {
+    return error(api, ORT_INVALID_ARGUMENT, kind.name, kernel.name, message);
+  for (int i = 0; i < kind.outputs(); ++i) {
     OrtValue* value = nullptr;
     void* data = nullptr;
     const int64_t* shape = outputs[i].shape;
     size_t rank = static_cast<size_t>(outputs[i].rank);
-    if (OrtStatus* status = ort::KernelContext_GetOutput(api, context, i, shape, rank, &value)) return status;
-    if (value == nullptr) return error(api, ORT_INVALID_ARGUMENT, row.name, kernel.name, "an output has no name");
+    const size_t index = static_cast<size_t>(i);
+    if (OrtStatus* status = ort::KernelContext_GetOutput(api, context, index, shape, rank, &value)) return status;
+    if (value == nullptr) return error(api, ORT_INVALID_ARGUMENT, kind.name, kernel.name, "an output has no name");
     if (OrtStatus* status = ort::GetTensorMutableData(api, value, &data)) return status;
     outputs[i].data = static_cast<const float*>(data);
   }
   int code = mfedge_operator_run(kernel.op, inputs, outputs, kernel.pool, message);
   if (code == MFEDGE_OK) return nullptr;
-  return error(api, code == MFEDGE_INVALID ? ORT_INVALID_ARGUMENT : ORT_FAIL, row.name, kernel.name, message);
+  return error(api, code == MFEDGE_INVALID ? ORT_INVALID_ARGUMENT : ORT_FAIL, kind.name, kernel.name, message);
 }
 
 // --- the callbacks
 
 const Operator& operator_of(const OrtCustomOp* op) { return *static_cast<const Operator*>(op); }
+const Kind& kind_of(const OrtCustomOp* op) { return *operator_of(op).kind; }
 
 OrtCustomOp callbacks() {
   OrtCustomOp op{};
   op.version = ort::kVersion;
-  op.GetName = [](const OrtCustomOp* self) { return operator_of(self).row->name; };
+  op.GetName = [](const OrtCustomOp* self) { return kind_of(self).name; };
   op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };  // the CPU
   op.GetInputTypeCount = [](const OrtCustomOp* self) {
-    return operator_of(self).row->inputs + operator_of(self).row->constants();
+    return static_cast<size_t>(kind_of(self).inputs() + kind_of(self).constants);
   };
   op.GetInputType = [](const OrtCustomOp* self, size_t index) {
-    bool matrices = index == operator_of(self).row->inputs + 1 && operator_of(self).row->matrices;
+    const bool matrices = index == static_cast<size_t>(kind_of(self).inputs()) + 1;  // after the weights
     return matrices ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;  // any; checked
   };
-  op.GetOutputTypeCount = [](const OrtCustomOp* self) { return operator_of(self).row->outputs; };
+  op.GetOutputTypeCount = [](const OrtCustomOp* self) { return static_cast<size_t>(kind_of(self).outputs()); };
   op.GetOutputType = [](const OrtCustomOp*, size_t) { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; };
   op.GetInputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
   op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
@@ -327,10 +296,10 @@ OrtCustomOp callbacks() {
 OrtStatus* register_domain(OrtSessionOptions* options, const OrtApi* api) {
   auto registration = std::make_unique<Registration>(api);
   if (OrtStatus* status = ort::CreateCustomOpDomain(api, kDomain, &registration->domain)) return status;
-  for (size_t i = 0; i < kOperators; ++i) {
-    Operator& op = registration->operators[i];
+  for (const Kind& kind : mfedge::kKinds) {
+    Operator& op = registration->operators[&kind - mfedge::kKinds];
     static_cast<OrtCustomOp&>(op) = callbacks();
-    op.row = &kTable[i];
+    op.kind = &kind;
     op.registration = registration.get();
     if (OrtStatus* status = ort::CustomOpDomain_Add(api, registration->domain, &op)) return status;
   }

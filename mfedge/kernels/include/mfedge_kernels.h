@@ -1,12 +1,14 @@
-/* mfedge's native kernels: Mobile-Former's operators on a CPU, float32, one thread a call.
+/* mfedge's native kernels: Mobile-Former's operators on a CPU, float32, one thread per call.
  *
  * An operator is created once from its configuration and weights, which it packs for the CPU it finds, and is
- * immutable afterwards: any number of threads may run it at the same time. What a run needs beside its inputs and
- * outputs comes from a pool, which keeps it for the next run: nothing is allocated once a session is warm.
- * Maps are (B, C, H, W) and tokens (B, M, D), dense and row-major, any B, H, W >= 1. Plain C, no dependencies.
+ * immutable afterwards: any number of threads may run it at the same time. The memory that a run needs beside its
+ * inputs and outputs comes from a pool, which keeps it for the next run: a warm session allocates nothing.
+ * Maps are (B, C, H, W) and tokens (B, M, D), dense and row-major, any B, H, W >= 1.
  *
- * The maps that stem and blocks hand on are padded: (B, C, H + MFEDGE_PADDING_ROWS, W), zeros behind the pixels of a
- * channel. Without them channels often lie a power of two apart, where their lines share few of the cache's sets.
+ * The maps between stem, blocks and head are padded: (B, C, H + MFEDGE_PADDING_ROWS, W), with zeros after the pixels of
+ * each channel. Without them channels often lie a power of two apart, where their lines share few of the cache's sets.
+ *
+ * This file is plain C without dependencies: an app that links the library needs no other of mfedge's files.
  */
 #ifndef MFEDGE_KERNELS_H
 #define MFEDGE_KERNELS_H
@@ -33,8 +35,9 @@ typedef enum mfedge_kind {
    * bottleneck: depthwise 3x3 of `stride` (in_channels -> expand), ReLU6, pointwise -> out_channels, plus the
    * convolution's output if stride is 1 and in_channels == out_channels. in_channels is the first convolution's output.
    *
-   * Every operator that writes a map also attends to it, for the Mobile->Former behind it, whose query it knows by then:
-   * `attended` is softmax(query . map) map, over all pixels and head by head. The map is not read again for it. */
+   * Every operator that writes a map also computes the next Mobile->Former's attention over it, because the query is
+   * already known: `attended` is softmax(query . map) map, over all pixels and head by head. The map need not be read
+   * again. */
   MFEDGE_STEM = 1,
   /* padded map, tokens (B or 1, M, D), attended (B, M, in_channels) -> padded map, tokens (B, M, D),
    * attended (B, M, out_channels). A whole Mobile-Former block: the rest of Mobile->Former, Former, Mobile (stride 1
@@ -56,7 +59,7 @@ typedef enum mfedge_kind {
   MFEDGE_DYNAMIC_RELU = 7
 } mfedge_kind;
 
-/* All sizes of an operator. What a kind does not use is 0. */
+/* All sizes of an operator. Fields that a kind does not use are 0. */
 typedef struct mfedge_config {
   int32_t in_channels;  /* C */
   int32_t expand;       /* E, E1 of a downsampling block; the pointwise convolution of the head */

@@ -1,7 +1,17 @@
-// Mobile-Former blocks. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
+// A whole Mobile-Former block.
 #pragma once
 
-// Pixels that both directions of the bridge work on in turn: what one has written is still near for the other.
+#include "former_to_mobile.h"
+#include "implementation.h"
+#include "mobile_to_former.h"
+#include "strip.h"
+#include "ticks.h"
+#include "tokens.h"
+#include "weights.h"
+
+MFEDGE_BEGIN_ISA
+
+// Pixels that both directions of the bridge work on in turn: those that one has written are still near for the other.
 constexpr int kBridgePixels = 64;
 
 // Expand, depthwise, project, at constant size.
@@ -48,7 +58,7 @@ struct Mobile {
             take_planes(arena, out, 0, plan.pixels, 2 * kBlock)};
   }
 
-  // Strip by strip; `to` is where what it consumes will be written, a map.
+  // Calls `consume` with each strip once it is computed; `to` is the map that `consume` will write.
   template <class Consume>
   void run(const float* map, const Slopes& slopes1, const Slopes& slopes2, const Buffers& b, const float* to,
            Consume consume) const {
@@ -61,7 +71,7 @@ struct Mobile {
       const Edges edges = strip.edges(b.zeros);
       const PixelTiles out_pixels(strip.out_pixels());
       const Residual residual = skip(map, strip, out_pixels.reach(), b.input);
-      const int late = at_least(expand - 2 * chunk, 0);  // brought before the last chunks, lines would be gone again
+      const int late = at_least(expand - 2 * chunk, 0);  // earlier, lines would be evicted before they are written
       LinesAhead ahead(to + strip.first_out_pixel(), stride, out, strip.out_pixels(), expand - late);
       for (int e = 0; e < expand; e += chunk) {
         const int count = at_most(chunk, expand - e);
@@ -88,8 +98,8 @@ struct Mobile {
   }
 
  private:
-  // What the projection starts from: the block's input, or nothing, where there is no skip or the last tile would read
-  // behind the map. Then it is added afterwards.
+  // The projection starts from the block's input; from nothing where there is no skip, or where the last tile would
+  // read past the map. Then the input is added afterwards.
   struct Residual {
     const float* map;
     ptrdiff_t stride;
@@ -156,8 +166,9 @@ struct MobileDown {
   }
 };
 
-// The rest of Mobile->Former, Former, Mobile, Mobile<-Former, and the attention of the next Mobile->Former: its query is
-// known before the first strip, so it works on each strip as it comes, and the map is not read again for it.
+// MFEDGE_BLOCK: map, tokens, attended -> map, tokens, attended. The rest of Mobile->Former, Former, Mobile,
+// Mobile<-Former, and the attention of the next Mobile->Former: its query is known before the first strip, so it works
+// on each strip as that is computed, and the map need not be read again.
 struct Block {
   mfedge_config config;
   Mobile mobile;
@@ -179,8 +190,10 @@ struct Block {
     return block;
   }
 
-  // One image: map, tokens, attended to the same. Over an empty arena it only measures.
-  void run(Arena& arena, int height, int width, const float* const* in, float* const* out) const {
+  void run(Arena& arena, const Call& call) const {
+    const int height = call.size(0, 2) - MFEDGE_PADDING_ROWS, width = call.size(0, 3);
+    const float* const* in = call.in;
+    float* const* out = call.out;
     const float* map = in[0];
     const TokenSide::Buffers t = side.take(arena);
     float* query = arena.floats(static_cast<size_t>(side.count) * side.out_stride());
@@ -217,7 +230,7 @@ struct Block {
     gather.start(query, side.out_stride());
   }
 
-  // The bridge on a strip, which goes into the output on the way.
+  // Both directions of the bridge on a strip; Mobile<-Former writes it into the output.
   void finish(const Strip& strip, const TokenSide::Buffers& t, const Planes& result, const float* residual,
               Gather& gather, float* out) const {
     const ptrdiff_t stride = plane_stride(strip.plan.height, strip.plan.width);
@@ -239,3 +252,5 @@ struct Block {
     }
   }
 };
+
+MFEDGE_END_ISA

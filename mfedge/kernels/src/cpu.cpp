@@ -1,6 +1,6 @@
 // Which instruction set to run.
-#include <cstdlib>
-#include <cstring>
+#include <stdlib.h>
+#include <string.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -10,23 +10,11 @@
 
 namespace mfedge {
 
-#if defined(__x86_64__)
-namespace avx512 {
-extern const Implementation kImplementation;
-}
-namespace avx2 {
-extern const Implementation kImplementation;
-}
-namespace sse2 {
-extern const Implementation kImplementation;
-}
-#elif defined(__aarch64__)
-namespace neon {
-extern const Implementation kImplementation;
-}
-#else
-#error "mfedge's kernels know x86-64 and aarch64"
-#endif
+#define MFEDGE_ISA(name, runs)                   \
+  namespace name {                               \
+  extern const Implementation kImplementation;   \
+  }
+#include "../isa/isas.inc"
 
 namespace {
 
@@ -36,6 +24,8 @@ struct Candidate {
 };
 
 #if defined(__x86_64__)
+#define HAS(feature) __builtin_cpu_supports(#feature)
+
 // __builtin_cpu_supports() knows this name from GCC 11 and clang 15 on.
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -46,19 +36,16 @@ bool has_f16c() {
 const Implementation* select() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  const Candidate candidates[] = {
-      {&avx512::kImplementation, avx512}, {&avx2::kImplementation, avx2}, {&sse2::kImplementation, true}};
-#else
-  const Candidate candidates[] = {{&neon::kImplementation, true}};
 #endif
-  const char* wanted = std::getenv("MFEDGE_ISA");
+  const Candidate candidates[] = {
+#define MFEDGE_ISA(name, runs) {&name::kImplementation, runs},
+#include "../isa/isas.inc"
+  };
+  const char* wanted = getenv("MFEDGE_ISA");
   const Implementation* best = nullptr;
   for (const Candidate& candidate : candidates) {
     if (!candidate.runs) continue;
-    if (wanted && std::strcmp(wanted, candidate.implementation->name) == 0) return candidate.implementation;
+    if (wanted && strcmp(wanted, candidate.implementation->name) == 0) return candidate.implementation;
     if (!best) best = candidate.implementation;
   }
   return best;

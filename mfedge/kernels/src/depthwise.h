@@ -1,13 +1,18 @@
-// 3x3 depthwise convolutions over planes. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
+// 3x3 depthwise convolutions over planes.
 //
-// Planes are dense. The padding left and right of a row is made in registers: in the first and last vector of a row, the
-// lane that has no neighbour is masked. Above and below a map one row of zeros is read in place of a row of the plane.
+// Planes are dense. The padding left and right of a row is made in registers: in the first and last vector of a row,
+// the lane that has no neighbour is masked. Above and below a map one row of zeros is read instead of the plane's.
 #pragma once
+
+#include "memory.h"
+#include "tile.h"
+
+MFEDGE_BEGIN_ISA
 
 constexpr int kTaps = 9;
 constexpr int kMaxMultiplier = 6;  // output channels of one input channel at a time, where they share their loads
 
-// What becomes of a depthwise convolution's output, from the first of its channels on.
+// The activation after a depthwise convolution, from the first of its channels on.
 struct Slopes {
   Activation activation;
   const float* above;  // dynamic ReLU: x > 0 ? above * x : below * x
@@ -31,11 +36,11 @@ struct DepthwiseCall {
   const float* weights;  // [multiplier][9]
   const float* bias;
   Slopes slopes;
-  float* out;  // dense rows; up to a vector is written behind the last
+  float* out;          // dense rows; up to a vector is written past the last
   ptrdiff_t out_stride;  // from output channel to output channel
 };
 
-// What becomes of N vectors of one output channel's sums.
+// The activation of N vectors of one output channel's sums.
 template <int N>
 MFEDGE_INLINE void activate(const Slopes& slopes, vec (&sums)[N]) {
   if (slopes.activation == Activation::kDynamicRelu) {
@@ -53,9 +58,9 @@ MFEDGE_INLINE void activate(const Slopes& slopes, vec (&sums)[N]) {
 MFEDGE_INLINE int last_vector(int width, int x) { return width >= kLanes ? at_most(x, width - kLanes) : 0; }
 
 // Stride 1: R rows of one output channel. Its filter stays in registers: to broadcast a weight is a load, and there are
-// no more loads a cycle than multiply-adds. A vector of the R rows takes 3 (R + 2) loads for 9 R multiply-adds. Every R is
-// a function of its own, which has all registers to itself. What a store might change is copied before the loop, or the
-// compiler loads it again after each.
+// no more loads per cycle than multiply-adds. A vector of the R rows takes 3 (R + 2) loads for 9 R multiply-adds. Every
+// R is a function of its own, which has all registers to itself. Fields that a store might change are copied before the
+// loop, or the compiler loads them again after each store.
 template <int R>
 MFEDGE_NOINLINE static void depthwise_rows(const DepthwiseCall& call, int row) {
   const int width = call.width;
@@ -79,7 +84,7 @@ MFEDGE_NOINLINE static void depthwise_rows(const DepthwiseCall& call, int row) {
 #pragma GCC unroll 16
     for (int y = 0; y < R + 2; ++y, between += pitch) {
       const float* p = y == 0 ? above + x : y == R + 1 ? below + x : between;
-      const vec taps[3] = {load(p - 1, left), in_register(load(p)), load(p + 1, right)};
+      const vec taps[3] = {load_masked(p - 1, left), in_register(load(p)), load_masked(p + 1, right)};
 #pragma GCC unroll 3
       for (int line = 2; line >= 0; --line) {
         const int r = y - line;
@@ -175,10 +180,12 @@ static void halving_channels(const DepthwiseCall& call, const ptrdiff_t* offsets
     }
   switch (count) {
     case 1: halving_vectors<N, 1>(call, offsets, places); break;
-#if defined(__AVX512F__) || defined(__aarch64__)
-    case 2: halving_vectors<N, 2>(call, offsets, places); break;
-    case 3: halving_vectors<N, 3>(call, offsets, places); break;
-#endif
+    case 2:
+      if constexpr (kTileVectors > 2) halving_vectors<N, 2>(call, offsets, places);
+      break;
+    case 3:
+      if constexpr (kTileVectors > 3) halving_vectors<N, 3>(call, offsets, places);
+      break;
   }
 }
 
@@ -221,8 +228,8 @@ MFEDGE_INLINE TapOffsets halving_offsets(const Planes& quarters, int pitch) {
 
 constexpr int kPixelsAhead = 1024;  // prefetched
 
-// One row of a map, `width` wide, into even and odd columns of a row of `pitch`. The last vectors spill into the next row,
-// which is written after it, or into the planes' margin.
+// One row of a map, `width` wide, into even and odd columns of a row of `pitch`. The last vectors spill into the next
+// row, which is written after it, or into the planes' margin.
 static void split_row(const float* row, int width, float* even, float* odd, int pitch) {
   for (int x = 0; x < pitch; x += kLanes) {
     const int left = width - 2 * x;
@@ -258,3 +265,5 @@ static void split_plane(const float* map, int height, int width, int first, int 
     }
   }
 }
+
+MFEDGE_END_ISA

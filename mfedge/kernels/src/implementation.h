@@ -1,38 +1,41 @@
-// What one instruction set offers. Everything with a loop over pixels or weights is compiled once for each of them
-// (kernels_isa.cpp); checking, memory and the C API are compiled once, for the baseline (operators.cpp).
-//
-// Sources compiled for an instruction set must not instantiate templates or inline functions of the standard library:
-// the linker would keep one copy for all, perhaps the AVX-512 one, and a CPU without AVX-512 would run it.
+// The functions of one instruction set. Everything with a loop over pixels or weights is compiled once for each set
+// (kernels_isa.cpp); checks, memory and the C API are compiled once, for the baseline (api.cpp).
 #pragma once
 
-#include "mfedge_kernels.h"
-
-// With MFEDGE_COUNT, where the time of one thread goes, in ticks of the time-stamp counter: for `mfedge.bench.studies.bridge`.
-#if defined(MFEDGE_COUNT)
-extern "C" __attribute__((visibility("default"))) uint64_t mfedge_ticks[3];  // Mobile->Former, Mobile<-Former, everything
-extern "C" __attribute__((visibility("default"))) int32_t mfedge_copies;  // not 0: Mobile<-Former is a plain copy instead
-extern const uint64_t mfedge_tick_cost;  // of reading the counter twice
-struct MfedgeTicks {
-  uint64_t& total;
-  const uint64_t start = __builtin_ia32_rdtsc();
-  inline __attribute__((always_inline)) explicit MfedgeTicks(int what) : total(mfedge_ticks[what]) {}
-  inline __attribute__((always_inline)) ~MfedgeTicks() { total += __builtin_ia32_rdtsc() - start - mfedge_tick_cost; }
-};
-#define MFEDGE_TICKS(what) const MfedgeTicks ticks(what)
-#else
-#define MFEDGE_TICKS(what) static_cast<void>(0)
-#endif
+#include "../include/mfedge_kernels.h"
 
 namespace mfedge {
 
-// An operator's packed form lives in memory of the caller. Both steps run over nullptr first and return their size.
+// The two vectors of an operator's weights; nullptr to find out how long they are.
+struct Weights {
+  const float* vectors;
+  const void* matrices;
+  mfedge_type type;  // of `matrices`
+};
+
+// The bytes of an operator's packed form, and the elements of both vectors that it is packed from.
+struct Packing {
+  size_t bytes, vectors, matrices;
+};
+
+// One image: `in` and `out` point at it. `inputs` has the shapes of the whole batch.
+struct Call {
+  const mfedge_tensor* inputs;
+  const float* const* in;
+  float* const* out;
+
+  // The size of an input along a dimension. Always inlined: see isa/isa.h.
+  inline __attribute__((always_inline)) int size(int input, int dimension) const {
+    return static_cast<int>(inputs[input].shape[dimension]);
+  }
+};
+
 struct Implementation {
   const char* name;
-  size_t (*pack)(mfedge_kind kind, const mfedge_config& config, const float* weights, const void* matrices, bool half,
-                 void* memory);
-  // One image: inputs and outputs point at it. Returns the bytes of scratch.
-  size_t (*run)(mfedge_kind kind, const mfedge_config& config, const void* packed, const mfedge_tensor* inputs,
-                const float* const* in, float* const* out, void* scratch);
+  // Packs into memory of the caller; into nullptr it only measures.
+  Packing (*pack)(mfedge_kind kind, const mfedge_config& config, const Weights& weights, void* memory);
+  // Runs a packed operator, and returns the bytes of scratch that this takes; with nullptr it only measures.
+  size_t (*run)(mfedge_kind kind, const void* packed, const Call& call, void* scratch);
 };
 
 // The best that this CPU runs, or a smaller one named by the environment variable MFEDGE_ISA.

@@ -1,16 +1,22 @@
-// Linear layers on a few tokens, and what stands between them. Included only by kernels_isa.cpp, inside the namespace
-// of one instruction set.
+// Linear layers on a few tokens, and the element by element functions and LayerNorms between them.
 //
-// These weights are read once an inference and are most of its memory traffic, so they lie packed in the order in which
-// they are read, in float32 or float16.
+// These weights are read once per inference and are most of its memory traffic, so they lie packed in the order in
+// which they are read, in the type in which they came.
 #pragma once
 
-// Rows of tokens are padded to whole cache lines; what is in the padding is never read into a result.
+#include "../include/mfedge_kernels.h"
+#include "memory.h"
+#include "simd.h"
+#include "tile.h"
+
+MFEDGE_BEGIN_ISA
+
+// Rows of tokens are padded to whole cache lines; nothing in the padding is ever read into a result.
 MFEDGE_INLINE int padded(int width) { return round_up(width, 16); }
 
 struct Linear {
   int in, out;
-  bool half;
+  mfedge_type type;
   const void* weights;  // [block of kTileVectors vectors of outputs][in][outputs of the block]
   const float* bias;    // padded(out)
 };
@@ -57,9 +63,10 @@ static void linear_rows(const Linear& layer, const float* tokens, ptrdiff_t stri
     case 0: return;
     case 1: return linear_block<R, 1>(layer.in, tokens, stride, weights, bias, out + column, out_stride);
     case 2: return linear_block<R, 2>(layer.in, tokens, stride, weights, bias, out + column, out_stride);
-#if defined(__AVX512F__) || defined(__aarch64__)
-    case 3: return linear_block<R, 3>(layer.in, tokens, stride, weights, bias, out + column, out_stride);
-#endif
+    case 3:
+      if constexpr (kTileVectors > 3)
+        return linear_block<R, 3>(layer.in, tokens, stride, weights, bias, out + column, out_stride);
+      [[fallthrough]];
     default: return linear_block<R, kTileVectors>(layer.in, tokens, stride, weights, bias, out + column, out_stride);
   }
 }
@@ -86,65 +93,12 @@ static void linear_of(const Linear& layer, int count, const float* tokens, ptrdi
 // out (count, out) = tokens (count, in) W^T + b
 static void linear(const Linear& layer, int count, const float* tokens, ptrdiff_t stride, float* out,
                    ptrdiff_t out_stride) {
-  if (layer.half)
-    linear_of<uint16_t>(layer, count, tokens, stride, out, out_stride);
-  else
-    linear_of<float>(layer, count, tokens, stride, out, out_stride);
-}
-
-template <class Element>
-static void pack_linear_weights(const Element* weights, int in, int out, Element* packed) {
-  for (int column = 0; column < out;) {
-    const int width = at_most(round_up(out - column, kLanes), kBlock);
-    for (int k = 0; k < in; ++k)
-      for (int j = 0; j < width; ++j)
-        *packed++ = column + j < out ? weights[static_cast<ptrdiff_t>(column + j) * in + k] : Element{};
-    column += width;
+  switch (layer.type) {
+#define MFEDGE_TYPE(NAME, number, name, bytes, Element) \
+  case MFEDGE_##NAME: return linear_of<Element>(layer, count, tokens, stride, out, out_stride);
+#include "../tables/types.inc"
   }
 }
-
-// Reads the two vectors of weights of an operator, in the order of mfedge_kernels.h.
-class WeightReader {
- public:
-  WeightReader(const float* weights, const void* matrices, bool half)
-      : weights_(weights), matrices_(static_cast<const char*>(matrices)), half_(half) {}
-
-  const float* take(size_t count) {
-    const float* at = weights_;
-    weights_ += count;
-    return at;
-  }
-  // A vector of its own, zero-padded to whole cache lines.
-  const float* vector(Arena& arena, int count) {
-    const float* from = take(count);
-    float* to = arena.floats(padded(count));
-    if (arena.measuring()) return nullptr;
-    for (int i = 0; i < padded(count); ++i) to[i] = i < count ? from[i] : 0.f;
-    return to;
-  }
-  // The bias comes from the one vector, the matrix from the other. A tile of four vectors may read behind a bias.
-  Linear linear(Arena& arena, int in, int out) {
-    const size_t count = static_cast<size_t>(in) * round_up(out, kLanes);
-    const char* from = matrices_;
-    matrices_ += static_cast<size_t>(in) * out * (half_ ? 2 : 4);
-    Linear layer = {in, out, half_, nullptr, vector(arena, out)};
-    if (half_) {
-      uint16_t* packed = arena.take<uint16_t>(count);
-      layer.weights = packed;
-      if (!arena.measuring()) pack_linear_weights(reinterpret_cast<const uint16_t*>(from), in, out, packed);
-    } else {
-      float* packed = arena.floats(count);
-      layer.weights = packed;
-      if (!arena.measuring()) pack_linear_weights(reinterpret_cast<const float*>(from), in, out, packed);
-    }
-    return layer;
-  }
-
- private:
-  const float* weights_;
-  const char* matrices_;
-  bool half_;
-};
 
 MFEDGE_INLINE void clip(float* x, int count, float low, float high) {
   for (int i = 0; i < count; i += kLanes) store(x + i, minimum(maximum(load(x + i), splat(low)), splat(high)));
@@ -189,7 +143,7 @@ static void add_layer_norm(float* tokens, const float* added, int count, int wid
     for (int i = 0; i < width; i += kLanes) {
       const int left = at_most(kLanes, width - i);
       vec v = load_first(z + i, left) - mean;
-      if (left < kLanes) {  // the lanes behind the last feature are not features
+      if (left < kLanes) {  // the lanes after the last feature are not features
         vec only = {};
         __builtin_memcpy(&only, &v, static_cast<size_t>(left) * sizeof(float));
         v = only;
@@ -204,3 +158,5 @@ static void add_layer_norm(float* tokens, const float* added, int count, int wid
     }
   }
 }
+
+MFEDGE_END_ISA

@@ -1,5 +1,9 @@
-// Where packed weights and scratch live. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
+// Where packed weights and scratch live.
 #pragma once
+
+#include "../isa/isa.h"
+
+MFEDGE_BEGIN_ISA
 
 constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
 constexpr int kLine = static_cast<int>(kAlignment / sizeof(float));
@@ -43,3 +47,5 @@ MFEDGE_INLINE Planes take_planes(Arena& arena, int count, int before, int pixels
   float* data = arena.floats(static_cast<size_t>(count) * lines * kLine);
   return {data ? data + front : nullptr, static_cast<ptrdiff_t>(lines) * kLine};
 }
+
+MFEDGE_END_ISA

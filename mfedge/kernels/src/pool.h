@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <mutex>
 
-#include "mfedge_kernels.h"
+#include "../include/mfedge_kernels.h"
 
 namespace mfedge {
 void* allocate(size_t bytes);  // nullptr if there is none

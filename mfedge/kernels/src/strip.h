@@ -1,9 +1,16 @@
-// A map is computed strip by strip of rows, so that what is widest, the expanded map, never leaves the cache.
-// Included only by kernels_isa.cpp, inside the namespace of one instruction set.
+// A map is computed in strips of rows, so that the expanded map, which is the widest, never leaves the cache.
 //
-// A strip computes `rows` rows of a map and then the rows of the 3x3 convolution behind it, which lags by one: it needs
+// A strip computes `rows` rows of a map and then the rows of the 3x3 convolution after it, which lags by one: it needs
 // the row below. The two rows before a strip are kept in front of it.
 #pragma once
+
+#include "../include/mfedge_kernels.h"
+#include "depthwise.h"
+#include "memory.h"
+#include "tile.h"
+#include "weights.h"
+
+MFEDGE_BEGIN_ISA
 
 constexpr int kKeptRows = 2;
 // Bytes of the expanded map held at once: part of a small second-level cache, the rest is for weights and the map.
@@ -12,8 +19,8 @@ constexpr int kStripBytes = 192 * 1024;
 // level cache, and adding up a tile in chunks of 96 costs 2 % of its time.
 constexpr int kChunk = 96;
 
-// From plane to plane of a map that operators hand on: MFEDGE_PADDING_ROWS rows of zeros follow its pixels. Without them
-// the lines of a strip would lie powers of two apart, in few of the cache's sets.
+// From plane to plane of a map that operators hand on: MFEDGE_PADDING_ROWS rows of zeros follow its pixels. Without
+// them the lines of a strip would lie powers of two apart, in few of the cache's sets.
 MFEDGE_INLINE ptrdiff_t plane_stride(int height, int width) {
   return (static_cast<ptrdiff_t>(height) + MFEDGE_PADDING_ROWS) * width;
 }
@@ -42,7 +49,7 @@ struct StripPlan {
 struct Strip {
   const StripPlan& plan;
   int begin, end;          // rows of the map
-  int out_begin, out_end;  // rows of the convolution behind it
+  int out_begin, out_end;  // rows of the convolution after it
 
   Strip(const StripPlan& p, int first)
       : plan(p),
@@ -64,12 +71,12 @@ struct Strip {
   ptrdiff_t first_out_pixel() const { return static_cast<ptrdiff_t>(out_begin) * plan.width; }
 };
 
-// Planes of what a 3x3 convolution reads: a strip, and the rows kept before it.
+// Planes for the input of a 3x3 convolution: a strip, and the rows kept before it.
 static Planes take_kept(Arena& arena, const StripPlan& plan, int channels) {
   return take_planes(arena, channels, kKeptRows * plan.width + kLanes, plan.pixels, kBlock + kLanes);
 }
 
-// What is above and below a map.
+// A row of zeros, which is read above and below a map.
 static const float* take_zeros(Arena& arena, int width) {
   const Planes row = take_planes(arena, 1, kLine, width, kLanes + 1);
   if (!arena.measuring()) __builtin_memset(row.data - kLine, 0, sizeof(float) * static_cast<size_t>(row.stride));
@@ -83,14 +90,14 @@ static void keep(const Strip& strip, float* plane) {
   __builtin_memmove(plane - kept, plane + strip.rows() * strip.plan.width - kept, sizeof(float) * kept);
 }
 
-// The lines of the output that a strip will be written to, brought nearer while it is computed, some at every step.
+// Prefetches the lines of the output that a strip will be written to while the strip is computed, some at every step.
 class LinesAhead {
  public:
   LinesAhead(const float* to, ptrdiff_t stride, int channels, int pixels, int steps)
       : to_(to), stride_(stride), pixels_(pixels), left_(channels),
-        a_step_(divide_up(channels * divide_up(pixels, kLine), steps)) {}
+        per_step_(divide_up(channels * divide_up(pixels, kLine), steps)) {}
   void step() {
-    for (int i = 0; i < a_step_ && left_ > 0; ++i) {
+    for (int i = 0; i < per_step_ && left_ > 0; ++i) {
       __builtin_prefetch(to_ + pixel_, 1);
       pixel_ += kLine;
       if (pixel_ >= pixels_) pixel_ = 0, to_ += stride_, --left_;
@@ -100,7 +107,7 @@ class LinesAhead {
  private:
   const float* to_;  // channel
   ptrdiff_t stride_;
-  int pixels_, pixel_ = 0, left_, a_step_;
+  int pixels_, pixel_ = 0, left_, per_step_;
 };
 
 // A pointwise convolution whose input channels arrive in chunks.
@@ -175,3 +182,5 @@ struct Bottleneck {
 static void copy_strip(const Planes& from, int channels, int pixels, float* to, ptrdiff_t to_stride) {
   for (int c = 0; c < channels; ++c) __builtin_memcpy(to + c * to_stride, from.plane(c), sizeof(float) * pixels);
 }
+
+MFEDGE_END_ISA

@@ -1,26 +1,25 @@
 // The register tile that every convolution and every attention score is made of: rows x vectors of accumulators, one
-// broadcast multiply-add for each weight and vector of pixels. Included only by kernels_isa.cpp.
+// broadcast multiply-add for each weight and vector of pixels.
 #pragma once
 
-// Accumulators, a row of pixels and a broadcast must fit the register file: 24 + 4 + 1 of 32, or 12 + 2 + 1 of 16.
-// Six rows are also the six tokens.
+#include "memory.h"
+#include "simd.h"
+
+MFEDGE_BEGIN_ISA
+
+// (kTileRows + 1) * kTileVectors + 1 registers: accumulators, a row of pixels and a broadcast must fit the register
+// file. Six rows are also the six tokens.
 constexpr int kTileRows = 6;
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kTileVectors = 4;
-#else
-constexpr int kTileVectors = 2;
-#endif
 constexpr int kBlock = kTileVectors * kLanes;  // pixels
-// A few pixels behind the last whole vector (7x7 is three vectors and one pixel) are not worth a vector of their own:
-// there the rows of the tile are the lanes. Not where a vector has fewer lanes than that.
+// A few pixels after the last whole vector (7x7 is three vectors and one pixel) are not worth a vector of their own: up
+// to kMostLeftOver of them are a rows_vec each, whose lanes are the rows of the tile.
 constexpr int kRowLanes = sizeof(rows_vec) / sizeof(float);
-constexpr int kMostLeftOver = kLanes >= kRowLanes ? 4 : 0;
 static_assert(kTileRows <= kRowLanes, "the rows of a tile fit a rows_vec");
 
-// Weights are prefetched this far ahead, 4 KiB. They are read more slowly than a CPU's own prefetcher expects, and in an
-// inference each for the first time.
+// Weights are prefetched this far ahead, 4 KiB. They are read more slowly than a CPU's own prefetcher expects, and in
+// an inference each for the first time.
 constexpr int kWeightsAhead = 1024;
-// So are the pixels of the next block, a line of every row by each tile.
+// The pixels of the next block are prefetched as well, a line of every row by each tile.
 constexpr int kBlockLines = divide_up(kBlock, kLine);
 
 // How pixels are covered: vectors, and pixels left over.
@@ -53,9 +52,9 @@ struct Scattered {
 
 enum class Activation { kNone, kRelu6, kDynamicRelu };
 
-// What is added to a product, and what becomes of it, row by row.
+// The terms that are added to a product, and the activation after it, row by row.
 struct Epilogue {
-  const float* bias = nullptr;      // starts from bias[row]; nullptr: from what the target holds
+  const float* bias = nullptr;      // starts from bias[row]; nullptr: from the target's values
   const float* residual = nullptr;  // added to the bias: residual[row * residual_stride + pixel]
   ptrdiff_t residual_stride = 0;
   Activation activation = Activation::kNone;
@@ -80,7 +79,7 @@ struct Accumulators {
   rows_vec left_over[L > 0 ? L : 1];
 };
 
-// The weights of the next tile, or padding, are in the lanes behind the rows of a rows_vec: pack_rows().
+// The lanes of a rows_vec after the last row hold weights of the next tile, or padding: pack_rows().
 template <int R, int V, int L, class Rows>
 MFEDGE_INLINE void multiply(Accumulators<R, V, L>& sum, int depth, const float* weights, Rows source, int ahead) {
 #pragma GCC unroll 8
@@ -106,13 +105,11 @@ MFEDGE_INLINE void multiply(Accumulators<R, V, L>& sum, int depth, const float* 
   }
 }
 
-#if defined(__AVX2__)
-// R floats, the others 0; none behind them is touched.
+// R floats, the others 0; none after them is touched.
 template <int R>
-MFEDGE_INLINE rows_vec load_rows(const float* p) {
-  rows_vec v = {};
+MFEDGE_INLINE void load_rows(const float* p, rows_vec& v) {
+  v = rows_vec{};
   __builtin_memcpy(&v, p, R * sizeof(float));
-  return v;
 }
 // One or four pixels of R rows, `stride` apart, as the rows of each pixel, and back; destroys what it stores.
 template <int R, int L>
@@ -120,7 +117,7 @@ MFEDGE_INLINE void load_pixels(const float* p, ptrdiff_t stride, rows_vec (&pixe
   if constexpr (L == 4) {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i)
-      pixels[i] = join(i < R ? p + i * stride : nullptr, 4 + i < R ? p + (4 + i) * stride : nullptr);
+      join(i < R ? p + i * stride : nullptr, 4 + i < R ? p + (4 + i) * stride : nullptr, pixels[i]);
     transpose(pixels);
   } else {
 #pragma GCC unroll 8
@@ -156,7 +153,8 @@ MFEDGE_INLINE void finish_left_over(const TileCall<Rows>& call, Accumulators<R, 
     for (int t = 0; t < L; ++t) pixels[t] += added[t];
   };
   if (e.bias) {
-    const rows_vec bias = load_rows<R>(e.bias);
+    rows_vec bias;
+    load_rows<R>(e.bias, bias);
 #pragma GCC unroll 4
     for (int t = 0; t < L; ++t) pixels[t] += bias;
     if (e.residual) add(e.residual, e.residual_stride);
@@ -164,16 +162,16 @@ MFEDGE_INLINE void finish_left_over(const TileCall<Rows>& call, Accumulators<R, 
     add(call.target, call.target_stride);
   }
   if (e.activation == Activation::kDynamicRelu) {
-    const rows_vec above = load_rows<R>(e.above), below = load_rows<R>(e.below);
+    rows_vec above, below;
+    load_rows<R>(e.above, above), load_rows<R>(e.below, below);
 #pragma GCC unroll 4
     for (int t = 0; t < L; ++t) pixels[t] *= pixels[t] > rows_vec{} ? above : below;
   } else if (e.activation == Activation::kRelu6) {
 #pragma GCC unroll 4
-    for (int t = 0; t < L; ++t) pixels[t] = clamp(pixels[t], 6.f);
+    for (int t = 0; t < L; ++t) clamp(pixels[t], 6.f);
   }
   store_pixels<R, L>(call.target + V * kLanes, call.target_stride, pixels);
 }
-#endif
 
 template <class Rows, int R, int V, int L>
 static void run_tile(const TileCall<Rows>& call) {
@@ -213,9 +211,7 @@ static void run_tile(const TileCall<Rows>& call) {
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < V; ++j) store(call.target + i * call.target_stride + j * kLanes, sum.at[i][j]);
-#if defined(__AVX2__)
   if constexpr (L > 0) finish_left_over<R, V, L>(call, sum);
-#endif
 }
 
 // A tile whose height and width are known only at run time.
@@ -234,10 +230,12 @@ template <class Rows>
 static void run_any_tile(int rows, int vectors, const TileCall<Rows>& call) {
   switch (vectors) {
     case 1: return run_tile_of_rows<Rows, 1, 0>(rows, call);
-#if defined(__AVX512F__) || defined(__aarch64__)
-    case 2: return run_tile_of_rows<Rows, 2, 0>(rows, call);
-    case 3: return run_tile_of_rows<Rows, 3, 0>(rows, call);
-#endif
+    case 2:
+      if constexpr (kTileVectors > 2) return run_tile_of_rows<Rows, 2, 0>(rows, call);
+      [[fallthrough]];
+    case 3:
+      if constexpr (kTileVectors > 3) return run_tile_of_rows<Rows, 3, 0>(rows, call);
+      [[fallthrough]];
     default: return run_tile_of_rows<Rows, kTileVectors, 0>(rows, call);
   }
 }
@@ -246,10 +244,12 @@ template <class Rows, int L>
 static void run_last_tile(int rows, int vectors, const TileCall<Rows>& call) {
   switch (vectors) {
     case 0: return run_tile_of_rows<Rows, 0, L>(rows, call);
-#if defined(__AVX512F__)
-    case 1: return run_tile_of_rows<Rows, 1, L>(rows, call);
-    case 2: return run_tile_of_rows<Rows, 2, L>(rows, call);
-#endif
+    case 1:
+      if constexpr (kTileVectors > 2) return run_tile_of_rows<Rows, 1, L>(rows, call);
+      [[fallthrough]];
+    case 2:
+      if constexpr (kTileVectors > 3) return run_tile_of_rows<Rows, 2, L>(rows, call);
+      [[fallthrough]];
     default: return run_tile_of_rows<Rows, kTileVectors - 1, L>(rows, call);
   }
 }
@@ -262,7 +262,7 @@ struct RowTiles {
   int begin(int tile) const { return static_cast<int>(static_cast<int64_t>(rows) * tile / tiles); }
 };
 
-// Floats of a product's packed weights: a rows_vec reads behind the last.
+// Floats of a product's packed weights: a rows_vec reads past the last.
 MFEDGE_INLINE size_t packed_size(int rows, int depth) { return static_cast<size_t>(rows) * depth + kRowLanes; }
 
 // Weights (rows, depth) of a product, row-major with this stride, in the order its tiles read them.
@@ -310,34 +310,36 @@ static void product(int rows, int depth, const PixelTiles& pixels, const float* 
 
 // The right-hand side of a product, from a dense map of whose planes only `readable` pixels from here on exist.
 struct MapSource {
-  PixelTiles pixels, before, behind;
-  Strided source, copy;  // what is read from the map, and from a copy
+  PixelTiles pixels, from_map, from_copy;
+  Strided source, copy;
 
-  // What is read several times, or would be read behind the map, is copied first. `copies` holds `depth` planes of
-  // `count` pixels and a block.
+  // Pixels that are read several times, or whose tile would read past the map, are copied first. `copies` holds `depth`
+  // planes of `count` pixels and a block.
   MapSource(const float* map, ptrdiff_t stride, ptrdiff_t readable, int depth, int count, bool several_times,
             const Planes& copies)
-      : pixels(count), before(0), behind(0), source{map, stride}, copy{copies.data, copies.stride} {
+      : pixels(count), from_map(0), from_copy(0), source{map, stride}, copy{copies.data, copies.stride} {
     int kept = pixels.reach();
     if (several_times)
       kept = 0;
     else if (kept > readable)
       kept = pixels.begin(pixels.blocks - 1) * kLanes;
     if (kept < pixels.reach()) {
-      before = PixelTiles(kept), behind = PixelTiles(count - kept);
+      from_map = PixelTiles(kept), from_copy = PixelTiles(count - kept);
       const ptrdiff_t needed = pixels.reach() < readable ? pixels.reach() : readable;
       for (int k = 0; k < depth; ++k)
         __builtin_memcpy(copies.plane(k), map + k * stride + kept, sizeof(float) * (needed - kept));
     } else {
-      before = pixels;
+      from_map = pixels;
     }
   }
 
   void multiply(int rows, int depth, const float* packed, const Epilogue& epilogue, float* target,
                 ptrdiff_t target_stride) const {
-    product(rows, depth, before, packed, source, epilogue, target, target_stride);
-    if (behind.blocks)
-      product(rows, depth, behind, packed, copy, epilogue, target + static_cast<ptrdiff_t>(before.vectors) * kLanes,
-              target_stride);
+    product(rows, depth, from_map, packed, source, epilogue, target, target_stride);
+    if (from_copy.blocks)
+      product(rows, depth, from_copy, packed, copy, epilogue,
+              target + static_cast<ptrdiff_t>(from_map.vectors) * kLanes, target_stride);
   }
 };
+
+MFEDGE_END_ISA

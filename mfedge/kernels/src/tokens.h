@@ -1,7 +1,16 @@
-// The token side of a block. Included only by kernels_isa.cpp, inside the namespace of one instruction set.
+// The token side of a block.
 #pragma once
 
-// Mobile->Former behind its attention: the gate and the projection.
+#include "depthwise.h"
+#include "former_attention.h"
+#include "implementation.h"
+#include "linear.h"
+#include "memory.h"
+#include "weights.h"
+
+MFEDGE_BEGIN_ISA
+
+// Mobile->Former after its attention: the gate and the projection.
 struct BridgeIn {
   Linear gate, project;
   LayerNorm norm;
@@ -146,7 +155,7 @@ struct TokenSide {
     return b;
   }
 
-  // From what Mobile->Former attended to, (M, C), to the next tokens, slopes, keys and values.
+  // From Mobile->Former's attention, (M, C), to the next tokens, slopes, keys and values.
   void run(const float* tokens, const float* attended, const Buffers& b, float* out_tokens) const {
     copy_rows(tokens, width, b.tokens, stride(), width);
     copy_rows(attended, bridge.gate.out, b.attended, in_stride(), bridge.gate.out);
@@ -161,9 +170,38 @@ struct TokenSide {
     copy_rows(b.tokens, stride(), out_tokens, width, width);
   }
 
-  // One row a token.
+  // One row per token.
   void copy_rows(const float* from, ptrdiff_t from_stride, float* to, ptrdiff_t to_stride, int columns) const {
     for (int m = 0; m < count; ++m)
       __builtin_memcpy(to + m * to_stride, from + m * from_stride, sizeof(float) * columns);
   }
 };
+
+// MFEDGE_TOKENS: attended (M, C), tokens (M, D) -> tokens, both slopes, key, value.
+struct Tokens {
+  TokenSide side;
+
+  static Tokens read(WeightReader& reader, Arena& arena, const mfedge_config& c) {
+    return {TokenSide::read(reader, arena, c)};
+  }
+
+  void run(Arena& arena, const Call& call) const {
+    const TokenSide::Buffers b = side.take(arena);
+    if (arena.measuring()) return;
+    side.run(call.in[1], call.in[0], b, call.out[0]);
+    write_slopes(side.hyper1, b.slopes1, call.out[1]);
+    write_slopes(side.hyper2, b.slopes2, call.out[2]);
+    const int channels = side.key.out;
+    side.copy_rows(b.key, side.out_stride(), call.out[3], channels, channels);
+    side.copy_rows(b.value, side.out_stride(), call.out[4], channels, channels);
+  }
+
+ private:
+  // [a1 | a2]; those of a plain ReLU where there is no dynamic one.
+  static void write_slopes(const Hyper& hyper, const float* slopes, float* to) {
+    for (int i = 0; i < 2 * hyper.channels; ++i)
+      to[i] = hyper.hidden.out ? slopes[i] : i < hyper.channels ? 1.f : 0.f;
+  }
+};
+
+MFEDGE_END_ISA

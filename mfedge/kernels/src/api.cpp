@@ -1,5 +1,6 @@
 // The C API: checks first, then one image after the other through the kernels of the CPU's instruction set.
-#include <cstring>
+#include <string.h>
+
 #include <new>
 
 #include "implementation.h"
@@ -7,28 +8,11 @@
 #include "shapes.h"
 
 struct mfedge_operator {
-  mfedge_kind kind;
+  const mfedge::Kind* kind;
   mfedge_config config;
   const mfedge::Implementation* implementation;
   void* packed;
 };
-
-#if defined(MFEDGE_COUNT)
-uint64_t mfedge_ticks[3];
-int32_t mfedge_copies;
-namespace {
-uint64_t tick_cost() {
-  constexpr int kReadings = 1000;
-  uint64_t total = 0;
-  for (int i = 0; i < kReadings; ++i) {
-    const uint64_t start = __builtin_ia32_rdtsc();
-    total += __builtin_ia32_rdtsc() - start;
-  }
-  return total / kReadings;
-}
-}  // namespace
-const uint64_t mfedge_tick_cost = tick_cost();
-#endif
 
 namespace {
 
@@ -47,8 +31,11 @@ const char* mfedge_isa(void) { return mfedge::implementation()->name; }
 int mfedge_count_weights(mfedge_kind kind, const mfedge_config* config, size_t* weights, size_t* matrices,
                          char* message) {
   const int status = mfedge::check_config(kind, *config, message);
-  if (status == MFEDGE_OK) mfedge::count_weights(kind, *config, weights, matrices);
-  return status;
+  if (status != MFEDGE_OK) return status;
+  const mfedge::Weights none = {nullptr, nullptr, MFEDGE_FLOAT32};
+  const mfedge::Packing packing = mfedge::implementation()->pack(kind, *config, none, nullptr);
+  *weights = packing.vectors, *matrices = packing.matrices;
+  return MFEDGE_OK;
 }
 
 int mfedge_operator_create(mfedge_kind kind, const mfedge_config* config, const float* weights, size_t weight_count,
@@ -62,21 +49,23 @@ int mfedge_operator_create(mfedge_kind kind, const mfedge_config* config, const 
     return mfedge::fail(message, "weights: expected %zu values, found %zu", expected_weights, weight_count);
   if (matrix_count != expected_matrices)
     return mfedge::fail(message, "matrices: expected %zu values, found %zu", expected_matrices, matrix_count);
-  if (matrix_type != MFEDGE_FLOAT32 && matrix_type != MFEDGE_FLOAT16)
-    return mfedge::fail(message, "matrices: expected float32 or float16, found type %d", static_cast<int>(matrix_type));
+  if (mfedge::element_size(matrix_type) == 0)
+    return mfedge::fail(message, "matrices: expected %s, found type %d", mfedge::kTypeNames,
+                        static_cast<int>(matrix_type));
 
   const mfedge::Implementation* implementation = mfedge::implementation();
-  const bool half = matrix_type == MFEDGE_FLOAT16;
-  const size_t bytes = implementation->pack(kind, *config, weights, matrices, half, nullptr);
-  void* packed = bytes ? mfedge::allocate(bytes) : nullptr;
-  mfedge_operator* made = new (std::nothrow) mfedge_operator{kind, *config, implementation, packed};
-  if (!made || (bytes && !packed)) {
+  const mfedge::Weights given = {weights, matrices, matrix_type};
+  const size_t bytes = implementation->pack(kind, *config, {nullptr, nullptr, matrix_type}, nullptr).bytes;
+  void* packed = mfedge::allocate(bytes);
+  mfedge_operator* made =
+      new (std::nothrow) mfedge_operator{mfedge::find_kind(kind), *config, implementation, packed};
+  if (!made || !packed) {
     mfedge::release(packed);
     delete made;
     mfedge::fail(message, "no memory for an operator of %zu bytes", bytes);
     return MFEDGE_NO_MEMORY;
   }
-  if (bytes) implementation->pack(kind, *config, weights, matrices, half, packed);
+  implementation->pack(kind, *config, given, packed);
   *created = made;
   return MFEDGE_OK;
 }
@@ -87,12 +76,12 @@ void mfedge_operator_destroy(mfedge_operator* op) {
   delete op;
 }
 
-int32_t mfedge_operator_inputs(const mfedge_operator* op) { return mfedge::count_inputs(op->kind); }
-int32_t mfedge_operator_outputs(const mfedge_operator* op) { return mfedge::count_outputs(op->kind); }
+int32_t mfedge_operator_inputs(const mfedge_operator* op) { return op->kind->inputs(); }
+int32_t mfedge_operator_outputs(const mfedge_operator* op) { return op->kind->outputs(); }
 
 int mfedge_operator_shapes(const mfedge_operator* op, const mfedge_tensor* inputs, mfedge_tensor* outputs,
                            char* message) {
-  return mfedge::infer_shapes(op->kind, op->config, inputs, outputs, message);
+  return mfedge::infer_shapes(*op->kind, op->config, inputs, outputs, message);
 }
 
 mfedge_pool* mfedge_pool_create(void) { return new (std::nothrow) mfedge_pool; }
@@ -103,15 +92,16 @@ int mfedge_operator_run(const mfedge_operator* op, const mfedge_tensor* inputs, 
   mfedge_tensor expected[MFEDGE_MAX_OUTPUTS] = {};
   const int status = mfedge_operator_shapes(op, inputs, expected, message);
   if (status != MFEDGE_OK) return status;
-  const int input_count = mfedge::count_inputs(op->kind), output_count = mfedge::count_outputs(op->kind);
+  const int input_count = op->kind->inputs(), output_count = op->kind->outputs();
   for (int i = 0; i < output_count; ++i)
     if (outputs[i].rank != expected[i].rank ||
-        std::memcmp(outputs[i].shape, expected[i].shape, sizeof(int64_t) * static_cast<size_t>(expected[i].rank)) != 0)
+        memcmp(outputs[i].shape, expected[i].shape, sizeof(int64_t) * static_cast<size_t>(expected[i].rank)) != 0)
       return mfedge::fail(message, "output %d: not of the shape that mfedge_operator_shapes gives", i);
 
   const float* in[MFEDGE_MAX_INPUTS] = {};
   float* out[MFEDGE_MAX_OUTPUTS] = {};
-  const size_t bytes = op->implementation->run(op->kind, op->config, op->packed, inputs, in, out, nullptr);
+  const mfedge::Call call = {inputs, in, out};
+  const size_t bytes = op->implementation->run(op->kind->kind, op->packed, call, nullptr);
   size_t got = 0;
   void* scratch = pool->borrow(bytes ? bytes : 1, &got);
   if (!scratch) {
@@ -122,7 +112,7 @@ int mfedge_operator_run(const mfedge_operator* op, const mfedge_tensor* inputs, 
     for (int i = 0; i < input_count; ++i)
       in[i] = inputs[i].data + (inputs[i].shape[0] == 1 ? 0 : b * elements(inputs[i]));
     for (int i = 0; i < output_count; ++i) out[i] = const_cast<float*>(outputs[i].data) + b * elements(outputs[i]);
-    op->implementation->run(op->kind, op->config, op->packed, inputs, in, out, scratch);
+    op->implementation->run(op->kind->kind, op->packed, call, scratch);
   }
   pool->give_back(scratch, got);
   return MFEDGE_OK;
