@@ -8,13 +8,11 @@ from msgspec import Struct
 
 from mfedge import runtimes
 from mfedge.artifacts import manifest
-from mfedge.artifacts.folder import check_sums
 from mfedge.data.images import load_image, preprocess
 from mfedge.errors import ArtifactError
 from mfedge.formats.table import FORMATS
+from mfedge.sizes import DEFAULT
 from mfedge.tasks.classify import LOGITS, Guess, guesses
-
-DEFAULT_SIZE = 224  # of a dynamic model
 
 
 class Prediction(Struct, frozen=True):
@@ -34,13 +32,11 @@ def classify(folder: Path, photo: Path, top: int = 5, runtime: str | None = None
     Raises:
         ArtifactError: damaged; InputError: the image cannot be read; MissingRuntimeError.
     """
-    written = manifest.read(folder)
-    check_sums(folder, written.files)
+    written = manifest.opened(folder)
     image = load_image(photo)
     session = runtimes.load(folder / written.model, runtime or FORMATS[written.format].runtime, threads)
-    sides = dict(zip(written.input.layout, written.input.shape, strict=True))
-    height, width = sides["H"] or DEFAULT_SIZE, sides["W"] or DEFAULT_SIZE
-    outputs = session.run(preprocess(image, height, width, written.preprocessing))
+    size = written.size or DEFAULT
+    outputs = session.run(preprocess(image, size.height, size.width, written.preprocessing))
     logits = outputs.get(LOGITS)
     if logits is None or logits.shape != (1, written.num_classes):
         found = "none" if logits is None else str(logits.shape)
@@ -49,8 +45,8 @@ def classify(folder: Path, photo: Path, top: int = 5, runtime: str | None = None
     return Prediction(
         artifact=written.name,
         runtime=f"{session.metadata.runtime} {session.metadata.version}",
-        height=height,
-        width=width,
+        height=size.height,
+        width=size.width,
         random_weights=written.weights.random,
         classes=guesses(logits[0], labels, top),
     )

@@ -34,6 +34,9 @@ class Size(Struct, frozen=True, order=True):
         return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
 
 
+DEFAULT = Size(224, 224)  # of ImageNet, where nothing else is asked for
+
+
 @overload
 def parse_size(text: str, dynamic: Literal[False] = False) -> Size: ...
 @overload

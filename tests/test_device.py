@@ -63,7 +63,7 @@ def test_a_file_is_verified_predicts_and_is_measured(
     (case,) = json.loads(succeeded(done))["cases"]
     assert (case["status"], case["executed"]["kernels"], case["executed"]["compute"]) == ("ok", kernels, "float32")
     assert (tmp_path / "out" / "report.md").is_file()
-    profile = json.loads(succeeded(mfedge("profile", folder, "--size", "64", "--runs", "3", "--json", cwd=tmp_path)))
+    profile = json.loads(succeeded(mfedge("profile", folder, "--runs", "3", "--json", cwd=tmp_path)))
     assert profile["madds"] > 1_000_000
     assert json.loads(succeeded(mfedge("gate", folder, folder, "--figures-only", "--json", cwd=tmp_path)))["figures"]
     assert "median" in succeeded(mfedge("report", tmp_path / "out" / "result.json", "--format", "md,csv", cwd=tmp_path))

@@ -15,12 +15,13 @@ from msgspec import Struct
 
 from mfedge import files
 from mfedge.artifacts import manifest_1
-from mfedge.artifacts.folder import MANIFEST
+from mfedge.artifacts.folder import MANIFEST, check_sums
 from mfedge.data.images import Preprocessing
 from mfedge.errors import ArtifactError
 from mfedge.formats.table import FORMATS
 from mfedge.kernels.find import ABI, KERNELS
 from mfedge.precisions import PRECISIONS
+from mfedge.sizes import Size
 from mfedge.tasks.table import TASKS
 
 SCHEMA = 2
@@ -112,6 +113,24 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str]
     files: dict[str, str]  # name → SHA-256, of every file but the manifest
     sha256: str = ""  # of the manifest itself, with this field empty
+
+    @property
+    def size(self) -> Size | None:
+        """What the model takes; None if height or width is dynamic."""
+        sides = dict(zip(self.input.layout, self.input.shape, strict=True))
+        height, width = sides["H"], sides["W"]
+        return None if height is None or width is None else Size(height, width)
+
+
+def opened(folder: Path) -> Manifest:
+    """The manifest of an artifact folder whose files are the ones that were exported.
+
+    Raises:
+        ArtifactError: as `read`, or a file is missing, added or changed.
+    """
+    manifest = read(folder)
+    check_sums(folder, manifest.files)
+    return manifest
 
 
 def read(folder: Path) -> Manifest:

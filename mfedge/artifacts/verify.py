@@ -10,7 +10,6 @@ from msgspec import Struct
 from mfedge import runtimes
 from mfedge.artifacts import manifest as manifests
 from mfedge.artifacts import parity
-from mfedge.artifacts.folder import check_sums
 from mfedge.artifacts.proof import Proof
 from mfedge.errors import ArtifactError
 from mfedge.formats.table import FORMATS
@@ -46,10 +45,8 @@ def verify(folder: Path, runtime: str | None = None, progress: Progress = lambda
         ParityError: it no longer computes what it did.
         MissingRuntimeError: the runtime is not installed.
     """
-    progress("reading the manifest")
-    manifest = manifests.read(folder)
-    progress("checking sums")
-    check_sums(folder, manifest.files)
+    progress("checking the manifest and the files")
+    manifest = manifests.opened(folder)
     progress("checking the structure")
     row = FORMATS[manifest.format]
     model = folder / manifest.model

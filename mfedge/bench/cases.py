@@ -13,12 +13,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from mfedge import resources, zoo
+from mfedge.artifacts import manifest
+from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
 from mfedge.errors import UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
 from mfedge.runtimes.table import RUNTIMES, runtime_named
-from mfedge.sizes import Size
+from mfedge.sizes import DEFAULT, Size
 
 Exporter = Callable[[str, str], Path]
 
@@ -71,8 +73,24 @@ def resolve(
     return cases
 
 
+def default_size(model: str) -> Size:
+    """What a model is measured at unless a size is asked for: an artifact's own fixed size, else 224.
+
+    Raises:
+        ArtifactError: the artifact is damaged.
+    """
+    return (_artifact(Path(model)) if is_path(model) else None) or DEFAULT
+
+
+def _artifact(path: Path) -> Size | None:
+    """The fixed size of the artifact that a folder or a model file belongs to, once its files have been checked."""
+    folder = path if path.is_dir() else path.parent
+    return manifest.opened(folder).size if (folder / MANIFEST).is_file() else None
+
+
 def _file(model: str, runtime: str, exporter: Exporter) -> Path | None:
     if is_path(model):
+        _artifact(Path(model))
         return find(Path(model), runtime)
     variant = exports.parse(model)
     row = RUNTIMES[runtime]

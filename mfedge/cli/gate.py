@@ -26,7 +26,9 @@ def gate(
     candidate: Annotated[Path, typer.Argument(help="An artifact folder or model file.")],
     threshold: Annotated[str, typer.Option("--threshold", help="Slowdown that is still allowed.")] = "3%",
     limit: Annotated[str, typer.Option("--limit", help="Growth of operators, MAdds, … that is still allowed.")] = "0%",
-    sizes: Annotated[str, typer.Option("--sizes", help="Input sizes, as for mfedge bench.")] = "224",
+    sizes: Annotated[
+        str | None, typer.Option("--sizes", help="As for mfedge bench; default: the candidate's own, or 224.")
+    ] = None,
     runtimes: Annotated[str | None, typer.Option("--runtimes", help="Default: every one that reads both.")] = None,
     budget: Annotated[str, typer.Option("--budget", help='Time to measure: "90s", "5m".')] = "5m",
     tolerance: Annotated[float, typer.Option("--tolerance", help="Of the outputs, relative to the largest.")] = 1e-3,
@@ -43,6 +45,7 @@ def gate(
     import sys
 
     from mfedge import files as store
+    from mfedge.bench.cases import default_size
     from mfedge.bench.gate import report as gate_report
     from mfedge.bench.gate.judge import Settings
     from mfedge.bench.measure.environment import chosen_cpu
@@ -54,7 +57,8 @@ def gate(
         cpu=chosen_cpu(cpu),
     )  # fmt: skip
     stored = baseline.suffix == ".json"
-    report = _gate(baseline, candidate, settings, parse_sizes(sizes), runtimes, figures_only or stored, save_figures)
+    at = [default_size(str(candidate.resolve()))] if sizes is None else parse_sizes(sizes)
+    report = _gate(baseline, candidate, settings, at, runtimes, figures_only or stored, save_figures)
     for path, data in ((markdown, gate_report.markdown(report).encode()), (junit, gate_report.junit(report))):
         if path is not None:
             store.write(path, data)

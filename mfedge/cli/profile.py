@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def profile(
     model: Annotated[str, typer.Argument(help="An artifact folder, a model file, or a variant.")],
-    size: Annotated[str, typer.Option("--size", help='"512" or "320x256" (height x width).')] = "224",
+    size: Annotated[
+        str | None, typer.Option("--size", help='"512" or "320x256" (height x width); default: its own, or 224.')
+    ] = None,
     runtime: Annotated[str | None, typer.Option("--runtime", help="Default: the first that reads it.")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Inferences that are timed.", min=3, max=10_000)] = 20,
     cpu: Cpu = None,
@@ -37,7 +39,7 @@ def profile(
     from mfedge.bench.profile.run import profile as make
     from mfedge.sizes import parse_size
 
-    one = parse_size(size)
+    one = cases.default_size(model) if size is None else parse_size(size)
     if not cases.is_path(model):
         console.note(console.RANDOM_WEIGHTS)
     with console.progress() as progress:

@@ -80,15 +80,20 @@ def core_for(path: Path) -> Any:
     Raises:
         MissingRuntimeError: OpenVINO, or the native operators that the file has, are not there.
     """
+    return _core_with(extension()) if is_native(path) else _library().Core()
+
+
+@cache
+def _core_with(library: Path) -> Any:
+    """A core with native operators. It lives as long as the process: without it, OpenVINO unloads their code, and a
+    model that has them would crash when it is freed."""
     core = _library().Core()
-    if is_native(path):
-        library = extension()
-        try:
-            core.add_extension(str(library))
-        except RuntimeError as error:
-            raise MissingRuntimeError(
-                f"native kernels: OpenVINO {version()} cannot load {library}: {reason(error)}; reinstall mfedge"
-            ) from None
+    try:
+        core.add_extension(str(library))
+    except RuntimeError as error:
+        raise MissingRuntimeError(
+            f"native kernels: OpenVINO {version()} cannot load {library}: {reason(error)}; reinstall mfedge"
+        ) from None
     return core
 
 

@@ -34,8 +34,9 @@ def test_ratio_samples_and_order(make_case: CaseMaker, quick: Protocol) -> None:
     assert first == {0, 1}
     assert len({visit.position for visit in model.visits}) == 2, "the order is drawn anew each round"
     found = interval(log_ratios(model.rounds, reference.rounds))
-    assert found is not None
-    assert 1.5 < found.exp().estimate < 2.6
+    assert found is not None and found.rounds == 6
+    fastest = [min(min(visit.seconds) for visit in case.visits) for case in (model, reference)]
+    assert 1.5 < fastest[0] / fastest[1] < 2.6, "the fastest of all samples: other tests load both cores"
     (load,) = model.loads
     assert load.busy_threads == 1
     assert load.threads is not None and load.threads >= 4, "sleeping pool threads are seen, and no violation"
