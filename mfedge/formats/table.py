@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
-from mfedge.errors import ArtifactError, MfedgeError, UnknownOperatorError, UnsupportedError, UsageError
+from mfedge.errors import UnknownOperatorError, UnsupportedError, UsageError
 from mfedge.precisions import Precision
 from mfedge.sizes import Size
+from mfedge.workers import foreign
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -34,6 +35,7 @@ class Format(Struct, frozen=True):
     runtime: str  # proves a file, and runs it unless another one is asked for
     package: str  # "mfedge.formats.onnx"
     libraries: tuple[str, ...]  # distributions that have a hand in the bytes: a manifest records their versions
+    reader: str  # who takes a file apart, for messages
     companions: tuple[str, ...] = ()  # suffixes of files that a model keeps its weights in, beside it
     norm: bytes | None = None  # how the file spells a BatchNorm that is still in it; None: the format has none
 
@@ -65,13 +67,9 @@ class Format(Struct, frozen=True):
         Raises:
             ArtifactError: the file is damaged or does not take this size.
         """
-        try:
-            return cast("Graph", self._module("read").graph(path, size))
-        except MfedgeError:
-            raise
-        except Exception as error:  # each library has exceptions of its own for a damaged file
-            first = next(iter(str(error).splitlines()), "")
-            raise ArtifactError(f"{path}: cannot be read at {size}: {type(error).__name__}: {first}"[:400]) from None
+        module = self._module("read")
+        with foreign.opening(self.reader, path):
+            return cast("Graph", module.graph(path, size))
 
     def operators(self, path: Path) -> dict[str, int]:
         """The operators of a model file by type, most frequent first; constants, inputs and outputs are none.
@@ -82,7 +80,9 @@ class Format(Struct, frozen=True):
             ArtifactError: the file is not a sound model of this format.
             MissingRuntimeError: it has native operators, and the library that is needed to read them is not there.
         """
-        counts = Counter(self._module("read").operators(path))
+        module = self._module("read")
+        with foreign.opening(self.reader, path):
+            counts = Counter(module.operators(path))
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def companions_of(self, path: Path) -> list[Path]:
@@ -160,6 +160,7 @@ add(
         runtime="onnxruntime",
         package="mfedge.formats.onnx",
         libraries=("onnx", "onnx-ir", "onnxsim", "onnxruntime"),
+        reader="onnx",
         companions=(".data",),
         norm=b"BatchNormalization",
     )
@@ -172,6 +173,7 @@ add(
         runtime="openvino",
         package="mfedge.formats.openvino",
         libraries=("openvino",),
+        reader="OpenVINO",
         companions=(".bin",),
         norm=b'type="BatchNormInference"',
     )
@@ -184,5 +186,6 @@ add(
         runtime="litert",
         package="mfedge.formats.tflite",
         libraries=("ai-edge-litert", "flatbuffers"),
+        reader="mfedge's TFLite reader",
     )
 )

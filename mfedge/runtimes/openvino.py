@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
-
 import re
 from functools import cache
 from pathlib import Path
