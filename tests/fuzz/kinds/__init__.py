@@ -1,0 +1,8 @@
+"""A file per kind of input."""
+
+from __future__ import annotations
+
+from tests.fuzz.case import Kind
+from tests.fuzz.kinds import tomls
+
+KINDS: dict[str, Kind] = {kind.name: kind for module in (tomls,) for kind in module.KINDS}
