@@ -87,7 +87,7 @@ def export(
         console.print_json(results)
         return
     for result in results:
-        print(
+        console.out(
             f"{result['artifact']}: {result['bytes'] / 1e6:.1f} MB, {result['operators']} operators, within "
             f"{result['max_relative_error']:.1e} of PyTorch in {result['runtime']} (bound {result['bound']:g})"
         )

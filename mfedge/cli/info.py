@@ -13,8 +13,6 @@ from mfedge.errors import UsageError
 if TYPE_CHECKING:
     from mfedge.count import Count
 
-WIDTH_IN_A_PIPE = 130  # columns; rich would take 80 and cut names
-
 
 def register(app: typer.Typer) -> None:
     app.command("info")(info)
@@ -56,15 +54,15 @@ def info(
                 del row["blocks"]
         console.print_json(data[0] if variant else data)
         return
-    _print(_blocks(counts[0]) if variant else _overview(counts))
+    console.table(_blocks(counts[0]) if variant else _overview(counts))
 
 
 def _overview(counts: list[Count]) -> Any:
     """One row per variant."""
     table = _table("Parameters and multiply-adds of one image, 224x224, 1000 classes")
     table.add_column("variant", no_wrap=True)
-    for title in ("parameters", "paper, M", "MAdds, strict", "MAdds, M,\npaper-like (fitted)", "MAdds, M,\npaper"):
-        table.add_column(title, justify="right")
+    for title in ("parameters", "paper, M", "MAdds, strict", "MAdds, M, paper-like (fitted)", "MAdds, M, paper"):
+        table.add_column(title, justify="right", max_width=19)
     for counted in counts:
         paper = counted.paper
         table.add_row(
@@ -89,8 +87,8 @@ def _blocks(counted: Count) -> Any:
     )
     table.add_column("block", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    for title in ("input", "output", "parameters", "MAdds, strict", "MAdds, paper-\nlike (fitted)"):
-        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("input", "output", "parameters", "MAdds, strict", "MAdds, paper-like (fitted)"):
+        table.add_column(title, justify="right", max_width=19)
     for block in counted.blocks:
         table.add_row(
             block.name,
@@ -112,14 +110,6 @@ def _table(title: str) -> Any:
     from rich.table import Table
 
     return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-
-
-def _print(table: Any) -> None:
-    import sys
-
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE).print(table)
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -12,6 +12,7 @@ from typing import cast
 import typer
 
 from mfedge import plugins
+from mfedge.cli import console
 from mfedge.errors import Exit, MfedgeError
 
 # What the command line adds to an error, by what the error is about.
@@ -39,7 +40,7 @@ def options(
     if version:
         from mfedge import __version__
 
-        typer.echo(__version__)
+        console.out(__version__)
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -57,11 +58,11 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except USAGE_ERROR as error:
         see = f"; see `{error.ctx.command_path} -h`" if error.ctx else ""
-        print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{see}", file=sys.stderr)
+        console.error(f"{' '.join(error.format_message().split()).rstrip('.')}{see}")
         sys.exit(Exit.USAGE)
     except MfedgeError as error:
         advice = f"; {ADVICE[error.about]}" if error.about in ADVICE else ""
-        print(f"error: {error}{advice}", file=sys.stderr)
+        console.error(f"{error}{advice}")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(Exit.INTERRUPTED)

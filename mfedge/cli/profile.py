@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Cpu
+from mfedge.cli.options import Cpu, Json
 
 
 def register(app: typer.Typer) -> None:
@@ -25,11 +25,9 @@ def profile(
     cpu: Cpu = None,
     top: Annotated[int, typer.Option("--top", help="Operators that are listed.", min=0, max=1000)] = 10,
     output: Annotated[Path | None, typer.Option("--output", help="Folder for profile.json and the roofline.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The profile as JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Time per operator and part, beside multiply-adds and bytes and what this core was measured to reach."""
-    import sys
-
     from mfedge import files as store
     from mfedge.bench import cases
     from mfedge.bench.measure.environment import chosen_cpu
@@ -48,34 +46,32 @@ def profile(
         progress(f"profiling {found.label}")
         made = make(Path(found.path), found.model, found.runtime, one, runs, chosen_cpu(cpu))
     if output is not None:
-        store.write(output / "profile.json", encode(made))
+        contents = {"profile.json": encode(made)}
         if made.timed:
-            for kind, data in roofline.draw(made).items():
-                store.write(output / f"roofline.{kind}", data)
+            contents |= {f"roofline.{kind}": data for kind, data in roofline.draw(made).items()}
+        store.write_all(output, contents)
         console.note(str(output / "profile.json"))
     if json:
-        sys.stdout.buffer.write(encode(made))
+        console.document(encode(made))
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    print(profile_report.headline(made))
+    console.out(profile_report.headline(made))
     for line in profile_report.remarks(made):
-        print(line)
-    out = Console(width=None if sys.stdout.isatty() else 140)
+        console.out(line)
     for first, rows in (("part", profile_report.rows(made, "part")), ("type", profile_report.rows(made, "type"))):
         table = Table(box=box.SIMPLE_HEAD)
         for i, name in enumerate((first, *profile_report.COLUMNS[1:])):
             table.add_column(name, justify="right" if i else "left")
         for row in rows:
             table.add_row(*row)
-        out.print(table)
+        console.table(table)
     if made.timed and top:
         table = Table("operator", "type", "part", "ms", "M MAdds", box=box.SIMPLE_HEAD)
         for row in profile_report.slowest(made)[:top]:
             table.add_row(*row)
-        out.print(table)
+        console.table(table)
 
 
 def _first(model: str) -> list[str] | None:

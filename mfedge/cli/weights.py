@@ -52,7 +52,9 @@ def convert(
     if json:
         console.print_json(result)
         return
-    print(f"{destination}: {len(state)} tensors, {destination.stat().st_size / 1e6:.1f} MB, sha256 {result['sha256']}")
+    console.out(
+        f"{destination}: {len(state)} tensors, {destination.stat().st_size / 1e6:.1f} MB, sha256 {result['sha256']}"
+    )
 
 
 def write_safetensors(state: dict[str, Tensor], destination: Path) -> None:
