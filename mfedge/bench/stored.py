@@ -27,7 +27,8 @@ def encode(value: object) -> bytes:
 
     Two things are one line however long they are: a list of numbers or strings, and an object in a list, if it holds
     nothing deeper than such a list. So the samples of a visit are one line, and so is the visit. What a terminal would
-    not print is escaped. The same value gives the same bytes; numbers are written as msgspec writes them, and read back as the same numbers.
+    not print is escaped. The same value gives the same bytes; numbers are written as msgspec writes them, and read
+    back as the same numbers.
 
     Args:
         value: whatever msgspec encodes, a Struct for example.

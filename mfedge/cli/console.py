@@ -76,7 +76,7 @@ def progress() -> Iterator[Callable[[str], None]]:
     start = time.monotonic()
 
     def timed(message: str) -> str:
-        return f"{time.monotonic() - start:5.1f} s  {message}"
+        return f"[{time.monotonic() - start:5.1f} s] {message}"
 
     if not sys.stderr.isatty():
         yield lambda message: note(timed(message))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Json, Set
+from mfedge.cli.options import Json, Set, completing, variants
 from mfedge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def info(
     variant: Annotated[
-        str | None, typer.Option("--variant", help="Show this network block by block: a name, or ./FILE.toml.")
+        str | None,
+        typer.Option(
+            "--variant",
+            help="Show this network block by block: a name, or ./FILE.toml.",
+            autocompletion=completing(variants),
+        ),
     ] = None,
     overrides: Set = [],  # noqa: B006  # typer reads the default and never changes it
     size: Annotated[
@@ -36,10 +41,10 @@ def info(
         for option, value in (("--set", overrides), ("--size", size), ("--num-classes", num_classes)):
             if value:
                 raise UsageError(f"{option}: expected together with --variant (the paper's figures are its own)")
+    from mfedge import zoo
     from mfedge.sizes import parse_size
-    from mfedge.zoo import load_spec, variants
 
-    specs = [load_spec(name, overrides) for name in ([variant] if variant else variants())]
+    specs = [zoo.load_spec(name, overrides) for name in ([variant] if variant else zoo.variants())]
     pixels = parse_size("224" if size is None else size)
 
     import msgspec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -66,6 +67,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, BrokenPipeError):
         sys.exit(Exit.INTERRUPTED)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # which the simplest look at a path may raise
+            raise
+        console.error(f"{error.filename}: expected a path that the system takes, found one that is too long")
+        sys.exit(Exit.USAGE)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ from mfedge.errors import MissingRuntimeError
 def files(result: Result, formats: tuple[str, ...] = FORMATS, profiles: tuple[Profile, ...] = ()) -> dict[str, bytes]:
     """Name → bytes: report.md, report.csv, chart.svg, chart.png, report.html."""
     summary = summarise(result)
-    charts = chart.draw(summary) if {"svg", "png", "html"} & set(formats) else {}
+    charts = chart.draw(summary) if {"svg", "png"} & set(formats) else {}
     made = {}
     if "md" in formats:
         made["report.md"] = tables.markdown(summary).encode()
@@ -28,7 +28,7 @@ def files(result: Result, formats: tuple[str, ...] = FORMATS, profiles: tuple[Pr
             made[f"chart.{kind}"] = charts[kind]
     if "html" in formats:
         sections = [profile_report.section(profile) for profile in profiles]
-        made["report.html"] = html.page(result, summary, [charts["svg"].decode()], sections).encode()
+        made["report.html"] = html.page(result, summary, sections).encode()
     return made
 
 

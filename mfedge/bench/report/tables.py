@@ -98,12 +98,12 @@ def markdown(summary: Summary) -> str:
         if model != summary.reference and any(row.ratio is not None for row in summary.rows if row.model == model):
             title = f"{model} / {summary.reference}, same round; below 1 is faster"
             lines += ["", text.markdown(title), ""]
-            lines += _markdown_table(("size px", *summary.runtimes), _ratio_rows(summary, model))
+            lines += markdown_table(("size px", *summary.runtimes), _ratio_rows(summary, model))
     for model in dict.fromkeys(row.model for row in summary.bests):
         title = f"{model} / the fastest {summary.reference} of any runtime, same round; below 1 is faster"
         lines += ["", text.markdown(title), ""]
-        lines += _markdown_table(("size px", *summary.runtimes, "fastest"), _best_rows(summary, model))
-    lines += ["", *_markdown_table(COLUMNS, [cells(row) for row in summary.rows]), ""]
+        lines += markdown_table(("size px", *summary.runtimes, "fastest"), _best_rows(summary, model))
+    lines += ["", *markdown_table(COLUMNS, [cells(row) for row in summary.rows]), ""]
     lines += [f"- {mark(check.fair)} {text.markdown(check.text)}" for check in summary.fairness]
     lines += ["", f"Measured for {summary.seconds:.0f} s; {text.markdown(summary.ended)}.", ""]
     return "\n".join(lines)
@@ -146,7 +146,8 @@ def _best_rows(summary: Summary, model: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def _markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """The lines of a table, whose cells are text and cannot leave it."""
     names, *lines = ["| " + " | ".join(map(text.markdown, row)) + " |" for row in (header, *rows)]
     return [names, "|" + "---|" * len(header), *lines]
 
