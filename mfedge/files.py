@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,6 +67,19 @@ def write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
         _replace_all(staging, folder, list(contents))
 
 
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A place for a file that takes that of `path` when the block ends without an error.
+
+    Raises:
+        StorageError: as `write`.
+    """
+    with _staging(path.parent, path) as staging:
+        yield staging / path.name
+        _sync(staging / path.name)
+        _replace_all(staging, path.parent, [path.name])
+
+
 def check_writable(path: Path) -> None:
     """Before minutes of measuring: make sure that the result will find its place. Leaves nothing there.
 
@@ -115,8 +129,7 @@ def staged(destination: Path) -> Iterator[Path]:
         yield staging
         staging.chmod(0o777 & ~_umask())
         for path in staging.iterdir():
-            with path.open("rb") as file:  # a full disk may only be noticed now
-                os.fsync(file.fileno())
+            _sync(path)
         _take_place(staging, destination)
 
 
@@ -136,20 +149,31 @@ def read(path: Path, limit: int, refuse: type[MfedgeError]) -> bytes:
         refuse: the error that this kind of file is refused with.
     """
     try:
-        with os.fdopen(_open_regular(path), "rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise refuse(f"{path}: expected at most {limit:,} bytes, found {size:,}")
             return file.read(limit)
-    except _NotRegular:
-        raise refuse(f"{path}: expected a regular file, found another kind") from None
     except OSError as error:
         raise refuse(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file that somebody else may have put there. It does not wait for the other end of a FIFO.
+
+    Raises:
+        OSError: it cannot be opened, or is a FIFO, a device or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "expected a regular file, found another kind")
+    return os.fdopen(descriptor, "rb")
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -201,19 +225,6 @@ def _version(stored: Stored, found: int | str) -> int | None:
         return found if not stored.schema else None
     match = re.fullmatch(rf"{re.escape(stored.schema)}/(\d{{1,6}})", found, re.ASCII) if stored.schema else None
     return int(match[1]) if match else None
-
-
-class _NotRegular(OSError):
-    """A FIFO, a device or a folder stands where a file was expected."""
-
-
-def _open_regular(path: Path) -> int:
-    """Open without waiting for a FIFO's other end, and refuse what is not a regular file."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _NotRegular(errno.EINVAL, "not a regular file")
-    return descriptor
 
 
 @contextlib.contextmanager
@@ -294,10 +305,13 @@ def _exchange(a: Path, b: Path) -> bool:
 
 
 def _write_synced(path: Path, data: bytes) -> None:
-    """Write a file and force it to the disk: a full disk may only be noticed then."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
+    path.write_bytes(data)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Force a file to the disk: that it is full may only be noticed then."""
+    with path.open("rb") as file:
         os.fsync(file.fileno())
 
 

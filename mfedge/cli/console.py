@@ -44,6 +44,16 @@ def print_json(data: Any) -> None:
     sys.stdout.write("\n")
 
 
+def flush() -> None:
+    """Hand on what is buffered.
+
+    Raises:
+        OSError: the disk or pipe that it goes to does not take it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
 def document(data: bytes) -> None:
     """A document on stdout byte by byte: JSON or Markdown, whose foreign text was made safe when it was written."""
     sys.stdout.buffer.write(data)

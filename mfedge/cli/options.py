@@ -11,6 +11,7 @@ import typer
 from mfedge import resources
 from mfedge.families.table import FAMILIES
 from mfedge.runtimes.table import RUNTIMES
+from mfedge.workers.process import Limits
 
 
 def completing(names: Callable[[], Iterable[str]], several: bool = False) -> Callable[[str], list[str]]:
@@ -42,6 +43,12 @@ def runtimes_of_artifacts() -> list[str]:
     return [name for name, row in RUNTIMES.items() if row.artifacts]
 
 
+MaxMemory = Annotated[
+    str, typer.Option("--max-memory", metavar="SIZE", help='Of the process that opens the file: "512M", "8G".')
+]
+MaxTime = Annotated[
+    str, typer.Option("--max-time", metavar="DURATION", help="That it may take between two signs of life.")
+]
 Variant = Annotated[
     str,
     typer.Option(
@@ -68,3 +75,16 @@ Runtime = Annotated[
         autocompletion=completing(runtimes_of_artifacts),
     ),
 ]
+
+MEMORY, TIME = "8G", "2m"  # defaults
+
+
+def limits(memory: str, time: str) -> Limits:
+    """--max-memory and --max-time as a worker takes them.
+
+    Raises:
+        UsageError: not a number of bytes, or not a duration.
+    """
+    from mfedge.bench.quantities import duration, size_in_bytes
+
+    return Limits(duration(time), size_in_bytes(memory))

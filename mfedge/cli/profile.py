@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Cpu, Json, completing, variants
+from mfedge.cli.options import MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, variants
 from mfedge.errors import MissingRuntimeError
 from mfedge.runtimes.table import RUNTIMES
 
@@ -36,6 +36,8 @@ def profile(
     ] = None,
     runs: Annotated[int, typer.Option("--runs", help="Inferences that are timed.", min=3, max=10_000)] = 20,
     cpu: Cpu = None,
+    max_memory: MaxMemory = MEMORY,
+    max_time: MaxTime = TIME,
     top: Annotated[int, typer.Option("--top", help="Operators that are listed.", min=0, max=1000)] = 10,
     output: Annotated[Path | None, typer.Option("--output", help="Folder for profile.json and the roofline.")] = None,
     json: Json = False,
@@ -48,6 +50,7 @@ def profile(
     from mfedge.bench.profile.run import encode
     from mfedge.bench.profile.run import profile as make
     from mfedge.sizes import parse_size
+    from mfedge.workers.call import isolated
 
     if output is not None:
         store.check_writable(output / "profile.json")
@@ -58,7 +61,8 @@ def profile(
         progress("looking for the file")
         found = cases.resolve([model], [runtime] if runtime else _first(model), [one])[0]
         progress(f"profiling {found.label}")
-        made = make(Path(found.path), found.model, found.runtime, one, runs, chosen_cpu(cpu))
+        run = isolated(make, limits(max_memory, max_time))
+        made = run(Path(found.path), found.model, found.runtime, one, runs, chosen_cpu(cpu))
     if json:
         console.document(encode(made))
     else:
