@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import (
-    MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, runtimes_of_artifacts,
-)  # fmt: skip
+from mfedge.cli.options import MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, runtimes_of_artifacts
 from mfedge.errors import UsageError
 from mfedge.text import line
 
