@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from msgspec import Struct
 
 from mfedge.errors import CheckpointError, UnknownOperatorError, UnsupportedError, UsageError
@@ -157,6 +156,8 @@ def check_range(program: ExportedProgram, precision: Precision) -> None:
     Raises:
         CheckpointError: naming them and the largest.
     """
+    import numpy as np  # which the table does without, as every command's help reads it
+
     if not np.issubdtype(np.dtype(precision.stored), np.floating):
         return
     most = float(np.finfo(precision.stored).max)

@@ -112,11 +112,11 @@ def _best(action: Callable[[], object], repeats: int) -> float:
 
 
 def main(cpu: str) -> None:
-    """Print [multiply-adds per second, bytes per second]."""
+    """Tell the parent process [multiply-adds per second, bytes per second]."""
     from mfedge.bench.measure.environment import cpu_flags, pinned
 
     with pinned(int(cpu) if cpu else None):
-        print(json.dumps([peak_madds(cpu_flags()), bandwidth()]))
+        sys.stdout.write(json.dumps([peak_madds(cpu_flags()), bandwidth()]))
 
 
 if __name__ == "__main__":
