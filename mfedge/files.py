@@ -25,6 +25,7 @@ STAGING = re.compile(r"^\.mfedge-staging-(\d+)-(\d+)-")  # number and start of t
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RENAME_EXCHANGE = 2  # of renameat2(2)
 AT_FDCWD = -100
+LARGEST = 4 << 30  # bytes of a model or a file beside it; the largest of a network here has 0.06e9
 
 T = TypeVar("T")
 

@@ -21,7 +21,9 @@ MAX_PIXELS = 100_000_000  # a 100-megapixel photograph; more is a decompression 
 # What cameras and browsers write. Pillow knows more, some of which start another program to read a file.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "MPO", "JPEG2000", "AVIF")
 CODECS = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}  # that a Pillow may have been built without
-Fraction = Annotated[float, Meta(gt=0, le=1)]
+Fraction = Annotated[float, Meta(ge=0.1, le=1)]  # with less, what is cropped away is a hundred times the input
+Mean = Annotated[float, Meta(ge=-1e3, le=1e3)]
+Deviation = Annotated[float, Meta(ge=1e-3, le=1e3)]
 Pixels = NDArray[np.uint8]
 
 
@@ -33,8 +35,8 @@ class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
 
     crop: Fraction = 0.875
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet, RGB
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)  # of ImageNet, RGB
+    std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
 
 
 def load_image(path: Path) -> Image.Image:

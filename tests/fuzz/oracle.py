@@ -26,12 +26,12 @@ def run(call: Call) -> Came:
     """Call it, and judge what comes of it."""
     try:
         value = call.function()
+        complaint = call.check(value)
     except MfedgeError as error:
         return refusal(call, error)
     except BaseException as error:
         detail = "".join(traceback.format_exception(error))[-6000:]
         return finding(call.name, f"{type(error).__name__}: {error}"[:300], detail, type(error).__name__)
-    complaint = call.check(value)
     if complaint:
         return finding(call.name, f"accepted, and {complaint}"[:300], repr(value)[:2000], complaint[:40])
     return Came(call.name, "accepted")

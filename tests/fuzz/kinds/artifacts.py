@@ -69,7 +69,7 @@ def of_folder(generator: random.Random, seeds: Path, folder: Path) -> Case:
     place = Path(shutil.copytree(seed, folder / "artifact"))
     name, change = generator.choice(list(CHANGES.items()))
     change(place, generator)
-    if generator.random() < 0.8:
+    if generator.random() < 0.8 and name != "bytes":
         corpus.resealed(place)
     return Case(f"{seed.name}, {name}", [*calls_of(place), Call("export over it", lambda: check_destination(place), USAGE)])
 
@@ -108,6 +108,8 @@ def _proof_header(place: Path, generator: random.Random) -> None:
 def _bytes(place: Path, generator: random.Random) -> None:
     path = generator.choice(sorted(place.iterdir()))
     path.write_bytes(octets.changed(path.read_bytes(), generator))
+    if path.name != MANIFEST and generator.random() < 0.8:
+        corpus.resealed(place)
 
 
 def _labels(place: Path, generator: random.Random) -> None:
