@@ -69,9 +69,13 @@ class Format(Struct, frozen=True):
         Raises:
             ArtifactError: the file is damaged or does not take this size.
         """
+        from mfedge.formats.graph import check_plausible
+
         module = self._module("read")
         with foreign.opening(self.reader, path):
-            return cast("Graph", module.graph(path, size))
+            found = cast("Graph", module.graph(path, size))
+            check_plausible(path, found)
+            return found
 
     def operators(self, path: Path) -> dict[str, int]:
         """The operators of a model file by type, most frequent first; constants, inputs and outputs are none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ def main() -> int:
         print(f"\r{line}" if sys.stderr.isatty() else line, end="" if sys.stderr.isatty() else "\n", file=sys.stderr)
 
     pool = Pool(kinds, seed, KEPT, progress, slots=1 if asked.cases == 1 else 2)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         pool.run(None if asked.minutes is None else asked.minutes * 60, asked.cases)
     except KeyboardInterrupt:

@@ -60,7 +60,7 @@ class Pool:
         self._kinds, self._seed, self._kept, self._progress = kinds, seed, kept, progress
         self._next: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._slots = slots
+        self._slots, self._stopped = slots, False
         self._errors: list[BaseException] = []
 
     def run(self, seconds: float | None = None, cases: int | None = None) -> None:
@@ -69,8 +69,14 @@ class Pool:
         threads = [threading.Thread(target=self._slot, args=(i, end, cases), daemon=True) for i in range(self._slots)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self._stopped = True  # each ends after its case, and removes its files
+            for thread in threads:
+                thread.join()
+            raise
         if self._errors:
             raise self._errors[0]
 
@@ -79,7 +85,7 @@ class Pool:
         turns.rotate(-slot * len(self._kinds) // self._slots)
         servers: dict[str, _Server] = {}
         try:
-            while turns and (end is None or time.monotonic() < end):
+            while turns and not self._stopped and (end is None or time.monotonic() < end):
                 kind = turns[0]
                 turns.rotate(-1)
                 until = min(time.monotonic() + SLICE, end or float("inf"))
@@ -100,7 +106,7 @@ class Pool:
     def _take(self, kind: str, cases: int | None) -> int | None:
         with self._lock:
             number = self._next[kind]
-            if self._errors or (cases is not None and number >= cases):
+            if self._errors or self._stopped or (cases is not None and number >= cases):
                 return None
             self._next[kind] += 1
             return self._seed + number

@@ -20,7 +20,6 @@ from mfedge.bench import cases
 from mfedge.data.images import photograph
 from mfedge.errors import Exit
 from mfedge.predict import Prediction, classify
-from mfedge.sizes import Size
 from tests.fuzz import octets, values
 from tests.fuzz.case import ARTIFACT, GIB, USAGE, Call, Case, Kind
 from tests.fuzz.kinds import seeds as corpus
@@ -41,9 +40,9 @@ def calls_of(place: Path) -> list[Call]:
     """What the commands do with an artifact."""
     return [
         Call("manifest.opened", lambda: manifest.opened(place), ARTIFACT, _sized),
-        Call("verify", lambda: verify(place), PROVEN, _verified),
-        Call("predict", lambda: classify(place, photograph()), ARTIFACT, _predicted),
-        Call("bench cases", lambda: cases.resolve([str(place)], None, [Size(32, 48)]), RESOLVED),
+        Call("verify", lambda: verify(place), PROVEN, verified),
+        Call("predict", lambda: classify(place, photograph()), ARTIFACT, predicted),
+        Call("bench cases", lambda: cases.resolve([str(place)], None, [corpus.SIZE]), RESOLVED),
         Call("default size", lambda: cases.default_size(str(place)), ARTIFACT),
     ]
 
@@ -149,14 +148,14 @@ def _sized(found: manifest.Manifest) -> str | None:
     return None if size is None or size.height > 0 < size.width else f"has a size of {size}"
 
 
-def _verified(found: Verified) -> str | None:
+def verified(found: Verified) -> str | None:
     numbers = found.bound, found.max_relative
     if not all(map(math.isfinite, numbers)) or not 0 <= found.max_relative <= found.bound < 1 or found.cases < 1:
         return f"verifies {found.cases} cases within {found.max_relative} of {found.bound}"
     return None
 
 
-def _predicted(found: Prediction) -> str | None:
+def predicted(found: Prediction) -> str | None:
     odds = [guess.probability for guess in found.classes]
     if not odds or not all(math.isfinite(value) for value in odds) or not 0 < sum(odds) <= 1 + 1e-6:
         return f"predicts {odds}"

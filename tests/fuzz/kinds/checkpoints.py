@@ -9,25 +9,22 @@ import struct
 import warnings
 from pathlib import Path
 
-import msgspec
 import safetensors.torch
 import torch
 
 from mfedge.artifacts.request import weights_sha256
 from mfedge.checkpoint import MOST, convert, load_weights
 from mfedge.errors import Exit
-from mfedge.families.mobile_former.spec import MobileFormerSpec
 from mfedge.zoo import build, random_weights
 from tests.fuzz import octets, pickles, values
 from tests.fuzz.case import GIB, Call, Case, Kind
-from tests.fuzz.kinds.seeds import tiny_manifest
+from tests.fuzz.kinds import seeds as corpus
 
 CHECKPOINT = frozenset({Exit.CHECKPOINT})
 
 
 def network() -> torch.nn.Module:
-    spec, classes = tiny_manifest()
-    return random_weights(build(msgspec.convert(spec, MobileFormerSpec), classes))
+    return random_weights(build(corpus.spec(), corpus.CLASSES))
 
 
 def prepare(folder: Path) -> None:

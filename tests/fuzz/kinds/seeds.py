@@ -16,6 +16,8 @@ from mfedge.artifacts import manifest, parity
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.artifacts.manifest import Manifest
 from mfedge.artifacts.proof import FILE, FILE_1
+from mfedge.families.mobile_former.spec import MobileFormerSpec
+from mfedge.families.spec import Spec
 from mfedge.precisions import PRECISIONS
 from mfedge.sizes import Size
 from mfedge.tasks.table import TASKS
@@ -24,10 +26,13 @@ STORED = Path(__file__).parents[2] / "data" / "artifacts" / "1"
 NAMES = tuple(sorted(path.name for path in STORED.iterdir()))
 
 
-def tiny_manifest() -> tuple[dict[str, Any], int]:
-    """The tiny network's spec and its number of classes."""
-    data = json.loads((STORED / NAMES[0] / MANIFEST).read_text())
-    return data["spec"], data["num_classes"]
+SIZE = Size(32, 48)  # that they take
+CLASSES = 5
+
+
+def spec() -> Spec:
+    """Of the tiny network."""
+    return msgspec.convert(json.loads((STORED / NAMES[0] / MANIFEST).read_text())["spec"], MobileFormerSpec)
 
 
 def stored(name: str, place: Path) -> Path:
@@ -43,7 +48,7 @@ def of_today(name: str, place: Path) -> Path:
     (place / "labels.txt").write_text("".join(f"label {i}\n" for i in range(old.num_classes)))
     session = runtimes.load(place / old.model)
     figures, proof = parity.prove(
-        session, session.run, [Size(32, 48)], PRECISIONS["fp32"], old.preprocessing, TASKS["classify"]
+        session, session.run, [SIZE], PRECISIONS["fp32"], old.preprocessing, TASKS["classify"]
     )
     (place / FILE).write_bytes(proof.encode())
     made = msgspec.structs.replace(
@@ -51,6 +56,15 @@ def of_today(name: str, place: Path) -> Path:
     )
     (place / MANIFEST).write_bytes(manifest.encode(made))
     return place
+
+
+def variants(name: str, folder: Path) -> None:
+    """The network in one format, with height and width open, and with weights stored as float16."""
+    from mfedge.artifacts.export import export
+    from mfedge.artifacts.request import Request
+
+    for size, precision in ((None, "fp32"), (SIZE, "fp16")):
+        export(Request.of(spec(), (name,), size, precision, num_classes=CLASSES), folder)
 
 
 def resealed(place: Path, tree: dict[str, Any] | None = None) -> None:
