@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,19 +151,15 @@ def read(folder: Path) -> Manifest:
     if not os.path.isfile(path):
         raise ArtifactError(f"{folder}: not an artifact: expected a folder with {MANIFEST}")
     manifest = files.load(path, STORED, {1: lambda data: _of_1(path, data), 2: lambda data: _of_2(path, data)})
-    for field, found, known in (
-        ("task", manifest.task, TASKS),
-        ("format", manifest.format, FORMATS),
-        ("precision", manifest.precision, PRECISIONS),
-        ("kernels", manifest.kernels, KERNELS),
-        ("model", Path(manifest.model).suffix, (FORMATS[manifest.format].suffix,) if manifest.format in FORMATS else ()),
-        ("model", manifest.model, manifest.files),
-        ("labels", manifest.labels, (*manifest.files, None)),
-        ("input.layout", manifest.input.layout, ("NCHW", "NHWC")),
-        ("input.shape", len(manifest.input.shape), (4,)),
-    ):
-        if found not in known:
-            raise ArtifactError(f"{path}: {field}: expected one of {', '.join(map(str, known))}, found {found!r}")
+    _known(path, "task", manifest.task, TASKS)
+    _known(path, "format", manifest.format, FORMATS)
+    _known(path, "precision", manifest.precision, PRECISIONS)
+    _known(path, "kernels", manifest.kernels, KERNELS)
+    _known(path, "model", Path(manifest.model).suffix, (FORMATS[manifest.format].suffix,))
+    _known(path, "model", manifest.model, manifest.files)
+    _known(path, "labels", manifest.labels, (*manifest.files, None))
+    _known(path, "input.layout", manifest.input.layout, ("NCHW", "NHWC"))
+    _known(path, "input.shape: dimensions", len(manifest.input.shape), (4,))
     size = manifest.size
     for case in manifest.parity.cases:
         if size not in (None, Size(case.height, case.width)):
@@ -173,6 +170,11 @@ def read(folder: Path) -> Manifest:
             "export it again"
         )
     return manifest
+
+
+def _known(path: Path, field: str, found: object, known: Collection[object]) -> None:
+    if found not in known:
+        raise ArtifactError(f"{path}: {field}: expected one of {', '.join(map(str, known))}, found {found!r}")
 
 
 def encode(manifest: Manifest) -> bytes:

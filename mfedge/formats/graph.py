@@ -11,7 +11,6 @@ from msgspec import Struct
 from mfedge.errors import ArtifactError, UsageError
 from mfedge.sizes import Size
 
-
 MOST_ELEMENTS = 1 << 40  # of one tensor; the largest network's at the largest image has 1e9
 MOST_MADDS = 1 << 56  # the largest network at the largest image has 1e12
 
@@ -97,8 +96,9 @@ def check_plausible(path: Path, graph: Graph) -> None:
     """
     for name, tensor in graph.tensors.items():
         if tensor.shape is not None and (min(tensor.shape, default=0) < 0 or tensor.elements > MOST_ELEMENTS):
-            raise ArtifactError(f"{path}: expected a tensor of at most {MOST_ELEMENTS:g} elements, found {name} of shape "
-                                f"{tensor.shape}")  # fmt: skip
+            raise ArtifactError(
+                f"{path}: expected tensors of at most {MOST_ELEMENTS:g} elements, found {name} of shape {tensor.shape}"
+            )
     if graph.madds > MOST_MADDS:
         raise ArtifactError(f"{path}: expected at most {MOST_MADDS:g} multiply-adds, found {graph.madds:g}")
 

@@ -12,7 +12,7 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, check_images, dominant
+from mfedge.runtimes.base import Metadata, check_dtype, check_images, dominant
 from mfedge.runtimes.table import missing
 from mfedge.workers import foreign
 
@@ -58,6 +58,7 @@ class OnnxruntimeSession:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found {[i.shape for i in inputs]}")
+        check_dtype(path, COMPUTE.get(inputs[0].type) or inputs[0].type.removeprefix("tensor(").removesuffix(")"))
         self._input, self._outputs = inputs[0].name, [output.name for output in outputs]
         stored = stored_as(path)
         self.metadata = Metadata(

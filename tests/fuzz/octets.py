@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import random
 
-WORDS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\x01\0\0\0", b"\0\0\x01\0", b"\x80" * 9)
+WORDS = (
+    b"\xff\xff\xff\xff",
+    b"\0\0\0\0",
+    b"\xff\xff\xff\x7f",
+    b"\0\0\0\x80",
+    b"\x01\0\0\0",
+    b"\0\0\x01\0",
+    b"\x80" * 9,
+)
 
 
 def changed(data: bytes, generator: random.Random, most: int = 4) -> bytes:

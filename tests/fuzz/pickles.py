@@ -14,11 +14,13 @@ from tests.fuzz import octets, values
 GLOBALS = (
     "os system", "posix system", "builtins exec", "builtins eval", "builtins getattr", "builtins open",
     "torch load", "torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter",
-    "torch._utils _rebuild_sparse_tensor", "torch._utils _rebuild_qtensor", "torch._utils _rebuild_meta_tensor_no_storage",
+    "torch._utils _rebuild_sparse_tensor", "torch._utils _rebuild_qtensor",
+    "torch._utils _rebuild_meta_tensor_no_storage",
     "torch._tensor _rebuild_from_type_v2", "torch.storage _load_from_bytes", "torch FloatStorage", "torch LongStorage",
     "torch ComplexFloatStorage", "torch BFloat16Storage", "torch QInt8Storage", "torch.storage UntypedStorage",
     "collections OrderedDict", "collections Counter", "argparse Namespace", "numpy.core.multiarray _reconstruct",
-    "torch float8_e4m3fn", "torch Size", "torch device", "torch.nn.parameter Parameter", "builtins set", "mfedge.files write",
+    "torch float8_e4m3fn", "torch Size", "torch device", "torch.nn.parameter Parameter", "builtins set",
+    "mfedge.files write",
 )  # fmt: skip
 OPCODES = [bytes([ord(op.code)]) for op in pickletools.opcodes]
 INTEGERS = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG"})

@@ -108,9 +108,7 @@ class Server:
         os.close(pipe)
         return told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-    def _outcome(
-        self, seed: int, place: Path, told: bytes, status: int, frames: str, stack: str, said: str
-    ) -> Outcome:
+    def _outcome(self, seed: int, place: Path, told: bytes, status: int, frames: str, stack: str, said: str) -> Outcome:
         outcome = Outcome(self._kind.name, seed, "", str(place), [])
         opened: list[str] = []
         current = "making the case"
@@ -130,9 +128,7 @@ class Server:
             outcome.came.append(oracle.finding("standard error", "a warning is printed", said[-3000:], "warning"))
         return outcome
 
-    def _child(
-        self, seed: int, place: Path, pipe: int, frames: IO[bytes], stack: IO[bytes], said: IO[bytes]
-    ) -> None:
+    def _child(self, seed: int, place: Path, pipe: int, frames: IO[bytes], stack: IO[bytes], said: IO[bytes]) -> None:
         """Never returns."""
         code = 1
         try:

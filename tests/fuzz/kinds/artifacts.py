@@ -70,7 +70,9 @@ def of_folder(generator: random.Random, seeds: Path, folder: Path) -> Case:
     change(place, generator)
     if generator.random() < 0.8 and name != "bytes":
         corpus.resealed(place)
-    return Case(f"{seed.name}, {name}", [*calls_of(place), Call("export over it", lambda: check_destination(place), USAGE)])
+    return Case(
+        f"{seed.name}, {name}", [*calls_of(place), Call("export over it", lambda: check_destination(place), USAGE)]
+    )
 
 
 def _proof(place: Path, generator: random.Random) -> None:
@@ -119,7 +121,9 @@ def _labels(place: Path, generator: random.Random) -> None:
 
 def _another(place: Path, generator: random.Random) -> None:
     """A file more, listed or not."""
-    name = generator.choice(("model.bin", "model.onnx", "x.tflite", "a b", "\x1b[31m", "x" * 200, ".hidden", "\udcff", "model.data"))
+    name = generator.choice(
+        ("model.bin", "model.onnx", "x.tflite", "a b", "\x1b[31m", "x" * 200, ".hidden", "\udcff", "model.data")
+    )
     (place / name).write_bytes(b"\0" * generator.choice((0, 10, 10_000)))
     if generator.random() < 0.7 and "\udcff" not in name:
         path = place / MANIFEST
@@ -167,5 +171,3 @@ KINDS = (
     Kind("manifest", of_manifest, prepare, MODULES, memory=3 * GIB),
     Kind("artifact", of_folder, prepare, MODULES, memory=3 * GIB),
 )
-
-

@@ -75,7 +75,7 @@ def make(generator: random.Random, seeds: Path, folder: Path) -> Case:
         Call("weights convert", lambda: convert(path, made), CHECKPOINT, lambda count: _converted(count, made, canary)),
         Call("sha256", lambda: weights_sha256(path), CHECKPOINT, lambda _: _executed(canary)),
     ]
-    if path.suffix == ".safetensors" or not data[:2] == b"PK":
+    if path.suffix == ".safetensors" or data[:2] != b"PK":
         calls.append(Call("load_weights", lambda: _loaded(path), CHECKPOINT, _finite))
     calls.append(Call("load_weights of what was converted", lambda: _loaded(made), CHECKPOINT, _finite))
     return Case(seed.name, calls)
@@ -115,7 +115,6 @@ def _converted(count: int, made: Path, canary: Path) -> str | None:
 
 def _executed(canary: Path) -> str | None:
     return "executed the file's code" if canary.exists() else None
-
 
 
 KINDS = (Kind("checkpoint", make, prepare, ("torch", "safetensors.torch", "mfedge.checkpoint"), memory=3 * GIB),)

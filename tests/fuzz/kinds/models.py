@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -32,7 +31,9 @@ SIZE = corpus.SIZE
 FILE = frozenset({Exit.ARTIFACT, Exit.USAGE})
 
 
-def kinds(format_name: str, model: str, change: Callable[[Path, random.Random], str], modules: Sequence[str]) -> tuple[Kind, ...]:
+def kinds(
+    format_name: str, model: str, change: Callable[[Path, random.Random], str], modules: Sequence[str]
+) -> tuple[Kind, ...]:
     """Portable files, native ones, and dynamic ones and halves.
 
     Args:
@@ -108,4 +109,3 @@ def _profiled(path: Path) -> Any:
     runtimes.load(path)
     with foreign.opening(row.label, path):
         return imported(row.profiler)(path, images, 2, counted)
-

@@ -18,7 +18,13 @@ OPERATORS = (
     "Gather", "Slice", "Split", "Concat", "Identity", "Constant", "Shape", "NonZero", "TopK", "Einsum", "Gemm",
     "Transpose", "BatchNormalization", "QLinearConv", "Cast", "Block", "Stem", "Head", "Tokens", "SequenceConstruct",
 )  # fmt: skip
-CPP_INTEGERS = {1: (64, True), 2: (32, True), 3: (64, False), 4: (32, False), 8: (32, True)}  # of FieldDescriptor.cpp_type
+CPP_INTEGERS = {
+    1: (64, True),
+    2: (32, True),
+    3: (64, False),
+    4: (32, False),
+    8: (32, True),
+}  # of FieldDescriptor.cpp_type
 
 
 def change(place: Path, generator: random.Random) -> str:
@@ -130,15 +136,23 @@ def _weights(model: onnx.ModelProto, generator: random.Random, place: Path) -> N
     elif choice == 2:
         tensor.raw_data = octets.changed(tensor.raw_data, generator)
     elif choice == 3:
-        tensor.raw_data = generator.choice((b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f")) * (len(tensor.raw_data) // 4)
+        tensor.raw_data = generator.choice((b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f")) * (
+            len(tensor.raw_data) // 4
+        )
     elif choice == 4:
         tensor.dims.extend([1] * generator.choice((1, 8, 300)))
     else:
         (place / "w.data").write_bytes(tensor.raw_data)
-        location = generator.choice(("w.data", "../../../../etc/passwd", "/etc/passwd", "/dev/zero", "", "w.data\0", "manifest.json"))
+        location = generator.choice(
+            ("w.data", "../../../../etc/passwd", "/etc/passwd", "/dev/zero", "", "w.data\0", "manifest.json")
+        )
         tensor.data_location = TensorProto.EXTERNAL
         tensor.ClearField("raw_data")
-        found = {"location": location, "offset": str(values.integer(generator)), "length": str(values.integer(generator))}
+        found = {
+            "location": location,
+            "offset": str(values.integer(generator)),
+            "length": str(values.integer(generator)),
+        }
         for key in generator.sample(sorted(found), generator.randint(1, 3)):
             entry = tensor.external_data.add()
             entry.key, entry.value = key, found[key]
@@ -193,9 +207,8 @@ def _functions(model: onnx.ModelProto, generator: random.Random, place: Path) ->
     for level in range(levels):
         inner = f"f{level + 1 if level + 1 < levels or generator.random() < 0.2 else 0}"
         last = level + 1 == levels and inner != "f0"
-        nodes = [helper.make_node("Identity", ["x"], ["z"])] if last else [
-            helper.make_node(inner, ["x"], ["y"], domain="local"), helper.make_node(inner, ["y"], ["z"], domain="local"),
-        ]  # fmt: skip
+        twice = [helper.make_node(inner, [a], [b], domain="local") for a, b in ("xy", "yz")]
+        nodes = [helper.make_node("Identity", ["x"], ["z"])] if last else twice
         model.functions.append(helper.make_function("local", f"f{level}", ["x"], ["z"], nodes, opsets))
     model.opset_import.append(helper.make_opsetid("local", 1))
     first = model.graph.input[0].name
@@ -215,7 +228,9 @@ def _chain(model: onnx.ModelProto, generator: random.Random, place: Path) -> Non
         node.input.append(last)
         last = f"chain{i}"
         node.output.append(last)
-        node.name = generator.choice(("", "same", "x" * 100, values.text(generator).encode("utf-8", "replace").decode()))
+        node.name = generator.choice(
+            ("", "same", "x" * 100, values.text(generator).encode("utf-8", "replace").decode())
+        )
     model.graph.output[0].name = last
 
 

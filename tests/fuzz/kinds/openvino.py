@@ -11,10 +11,27 @@ from tests.fuzz import octets, values
 from tests.fuzz.kinds import models
 
 TYPES = (
-    "Parameter", "Result", "Const", "Assign", "ReadValue", "Convolution", "MatMul", "Reshape", "Loop", "If", "TensorIterator",
-    "ShapeOf", "Gather", "Transpose", "StridedSlice", "Broadcast", "Tile", "Pad", "NonZero", "Add", "Block", "Stem", "Head",
+    "Parameter", "Result", "Const", "Assign", "ReadValue", "Convolution", "MatMul", "Reshape", "Loop", "If",
+    "TensorIterator", "ShapeOf", "Gather", "Transpose", "StridedSlice", "Broadcast", "Tile", "Pad", "NonZero", "Add",
+    "Block", "Stem", "Head",
 )  # fmt: skip
-ELEMENTS = ("f32", "f16", "bf16", "f64", "i4", "i8", "i64", "u1", "u8", "boolean", "string", "dynamic", "undefined", "nf4", "x")
+ELEMENTS = (
+    "f32",
+    "f16",
+    "bf16",
+    "f64",
+    "i4",
+    "i8",
+    "i64",
+    "u1",
+    "u8",
+    "boolean",
+    "string",
+    "dynamic",
+    "undefined",
+    "nf4",
+    "x",
+)
 ENTITY = '<!DOCTYPE net [<!ENTITY a "{}">{}]>\n'
 
 
@@ -66,7 +83,9 @@ def _attribute(net: ET.Element, generator: random.Random) -> None:
     if choice == 0:
         del element.attrib[name]
     elif choice == 1:
-        element.attrib[values.text(generator).encode("ascii", "ignore").decode().strip("\0 /<>=\"'\n\r\t\v") or "x"] = "1"
+        element.attrib[values.text(generator).encode("ascii", "ignore").decode().strip("\0 /<>=\"'\n\r\t\v") or "x"] = (
+            "1"
+        )
     else:
         element.attrib[name] = _word(generator, element.attrib[name])
 
@@ -121,7 +140,9 @@ def _name(net: ET.Element, generator: random.Random) -> None:
     layers = _layers(net)
     layer = generator.choice(layers)
     key = generator.choice(("id", "name"))
-    layer.attrib[key] = values.text(generator) if generator.random() < 0.6 else generator.choice(layers).attrib.get(key, "")
+    layer.attrib[key] = (
+        values.text(generator) if generator.random() < 0.6 else generator.choice(layers).attrib.get(key, "")
+    )
 
 
 def _weight(net: ET.Element, generator: random.Random) -> None:
@@ -135,7 +156,9 @@ def _weight(net: ET.Element, generator: random.Random) -> None:
         data.attrib[name] = generator.choice(("", "0", "-1", "1,1,1", "99999999999", "65536,65536,65536", "2147483648"))
     else:
         old = int(data.attrib.get(name, "0")) if data.attrib.get(name, "0").isdigit() else 0
-        data.attrib[name] = str(generator.choice((old + 1, old + 2, 13_343, 0, -1, 2**63, 2**64 - 4, values.integer(generator))))
+        data.attrib[name] = str(
+            generator.choice((old + 1, old + 2, 13_343, 0, -1, 2**63, 2**64 - 4, values.integer(generator)))
+        )
 
 
 def _nested(net: ET.Element, generator: random.Random) -> None:

@@ -70,7 +70,9 @@ def make(generator: random.Random, seeds: Path, folder: Path) -> Case:
     path = folder / "photo.jpg"
     path.write_bytes(data)
     size = generator.choice(((32, 48), (224, 224), (33, 97)))
-    return Case(seed.name, [Call("load_image", lambda: preprocess(load_image(path), *size, Preprocessing()), INPUT, _ok)])
+    return Case(
+        seed.name, [Call("load_image", lambda: preprocess(load_image(path), *size, Preprocessing()), INPUT, _ok)]
+    )
 
 
 def _ok(pixels: np.ndarray) -> str | None:
@@ -99,12 +101,16 @@ def png(data: bytes, generator: random.Random) -> bytes:
             chunks = chunks or [(kind, body)]
         elif choice == 5:
             bomb = zlib.compress(bytes(generator.choice((1 << 20, 300 << 20))), 1 if generator.random() < 0.9 else 9)
-            chunks.insert(at, generator.choice(((b"iCCP", b"a\0\0" + bomb), (b"zTXt", b"a\0\0" + bomb), (b"IDAT", bomb))))
+            chunks.insert(
+                at, generator.choice(((b"iCCP", b"a\0\0" + bomb), (b"zTXt", b"a\0\0" + bomb), (b"IDAT", bomb)))
+            )
         elif choice == 6:
             name = generator.choice((b"PLTE", b"tRNS", b"eXIf", b"gAMA", b"acTL", b"fcTL", b"fdAT", b"cHRM", b"iTXt"))
             chunks.insert(at, (name, generator.randbytes(generator.choice((0, 1, 2, 3, 26, 255, 769)))))
         else:
-            rows = zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT")) if kind == b"IDAT" else b""
+            rows = (
+                zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT")) if kind == b"IDAT" else b""
+            )
             chunks[at] = kind, zlib.compress(octets.changed(rows, generator)) if rows else body[::-1]
     return PNG + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks

@@ -94,5 +94,3 @@ def sealed(tree: dict[str, Any]) -> bytes:
     unsigned = msgspec.json.encode({**tree, "sha256": ""})
     signed = {**tree, "sha256": hashlib.sha256(unsigned).hexdigest()}
     return msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
-
-

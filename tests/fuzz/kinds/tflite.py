@@ -26,17 +26,17 @@ def change(place: Path, generator: random.Random) -> str:
     if generator.random() < 0.25:
         path.write_bytes(octets.changed(data, generator))
         return "bytes"
-    for _ in range(20):  # a change that the builder cannot write is no change
+    for _ in range(20):  # a change that finds nothing to change, or that the builder cannot write, is none
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
         done = []
-        for _ in range(generator.choice((1, 1, 1, 2, 3))):
-            action = generator.choice(ACTIONS)
-            done.append(action.__name__.strip("_"))
-            action(model, generator)
         try:
+            for _ in range(generator.choice((1, 1, 1, 2, 3))):
+                action = generator.choice(ACTIONS)
+                done.append(action.__name__.strip("_"))
+                action(model, generator)
             builder = flatbuffers.Builder(len(data))
             builder.Finish(model.Pack(builder), IDENTIFIER)
-        except (TypeError, ValueError, AttributeError, struct.error, OverflowError, AssertionError):
+        except (TypeError, ValueError, AttributeError, LookupError, struct.error, OverflowError, AssertionError):
             continue
         path.write_bytes(bytes(builder.Output()))
         return ", ".join(done)
@@ -46,7 +46,7 @@ def change(place: Path, generator: random.Random) -> str:
 
 def _field(model: Any, generator: random.Random) -> None:
     """Any field of any table."""
-    table = generator.choice(list(_tables(model)))
+    table = generator.choice([table for table in _tables(model) if vars(table)])
     name = generator.choice(sorted(vars(table)))
     old = getattr(table, name)
     if isinstance(old, bool):
@@ -57,7 +57,11 @@ def _field(model: Any, generator: random.Random) -> None:
     elif isinstance(old, float):
         new = values.number(generator)
     elif isinstance(old, bytes):
-        new = octets.changed(old, generator) if generator.random() < 0.5 else values.text(generator).encode("utf-8", "replace")
+        new = (
+            octets.changed(old, generator)
+            if generator.random() < 0.5
+            else values.text(generator).encode("utf-8", "replace")
+        )
     elif isinstance(old, np.ndarray):
         new = _array(old, generator)
     elif isinstance(old, list) and old:
@@ -87,7 +91,9 @@ def _array(old: np.ndarray[Any, Any], generator: random.Random) -> np.ndarray[An
     if new.dtype.kind == "u" and new.itemsize == 1:  # a buffer's bytes
         return np.frombuffer(octets.changed(new.tobytes(), generator), np.uint8)
     bits = 8 * new.itemsize
-    new[generator.randrange(new.size)] = values.fitting(generator, bits, True) if choice < 4 else generator.choice((-1, 0, 2))
+    new[generator.randrange(new.size)] = (
+        values.fitting(generator, bits, True) if choice < 4 else generator.choice((-1, 0, 2))
+    )
     return new
 
 
@@ -115,7 +121,9 @@ def _rewired(model: Any, generator: random.Random) -> None:
         return
     count = len(model.subgraphs[0].tensors or [])
     found = np.array(found, np.int32)
-    found[generator.randrange(len(found))] = generator.choice((generator.randrange(max(1, count)), -1, count, 2**31 - 1, -2))
+    found[generator.randrange(len(found))] = generator.choice(
+        (generator.randrange(max(1, count)), -1, count, 2**31 - 1, -2)
+    )
     setattr(operator, side, found)
 
 
@@ -145,11 +153,15 @@ def _tensor(model: Any, generator: random.Random) -> None:
         return
     choice = generator.randrange(5)
     if choice == 0:
-        tensor.shape = np.array([generator.choice((0, 1, -1, 3, 65536, 2**31 - 1)) for _ in range(generator.randrange(7))], np.int32)
+        tensor.shape = np.array(
+            [generator.choice((0, 1, -1, 3, 65536, 2**31 - 1)) for _ in range(generator.randrange(7))], np.int32
+        )
     elif choice == 1:
         tensor.type = generator.randrange(20)
     elif choice == 2:
-        tensor.buffer = generator.choice((0, 1, len(model.buffers or []), 2**31, generator.randrange(len(model.buffers or [0]))))
+        tensor.buffer = generator.choice(
+            (0, 1, len(model.buffers or []), 2**31, generator.randrange(len(model.buffers or [0])))
+        )
     elif choice == 3:
         tensor.name = values.text(generator).encode("utf-8", "replace")
     elif tensor.shape is not None and len(tensor.shape):
@@ -160,7 +172,9 @@ def _tensor(model: Any, generator: random.Random) -> None:
 
 def _options(model: Any, generator: random.Random) -> None:
     """The integers of a native operator's options."""
-    native = [operator for operator in _operators(model) if operator.customOptions is not None and len(operator.customOptions)]
+    native = [
+        operator for operator in _operators(model) if operator.customOptions is not None and len(operator.customOptions)
+    ]
     if not native:
         return _field(model, generator)
     operator = generator.choice(native)
@@ -199,7 +213,9 @@ def _subgraph(model: Any, generator: random.Random) -> None:
         return
     model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
     code = schema.OperatorCodeT()
-    code.builtinCode = generator.choice((schema.BuiltinOperator.WHILE, schema.BuiltinOperator.IF, schema.BuiltinOperator.CALL_ONCE))
+    code.builtinCode = generator.choice(
+        (schema.BuiltinOperator.WHILE, schema.BuiltinOperator.IF, schema.BuiltinOperator.CALL_ONCE)
+    )
     code.deprecatedBuiltinCode, code.version = code.builtinCode, 1
     model.operatorCodes.append(code)
     graph, called = model.subgraphs[0], schema.OperatorT()
@@ -219,5 +235,10 @@ def _subgraph(model: Any, generator: random.Random) -> None:
 ACTIONS = (
     _field, _field, _field, _rewired, _rewired, _operator, _operator, _tensor, _tensor, _options, _signature, _subgraph,
 )  # fmt: skip
-MODULES = ("ai_edge_litert.interpreter", "ai_edge_litert.schema_py_generated", "mfedge.runtimes.litert", "mfedge.formats.tflite.read")
+MODULES = (
+    "ai_edge_litert.interpreter",
+    "ai_edge_litert.schema_py_generated",
+    "mfedge.runtimes.litert",
+    "mfedge.formats.tflite.read",
+)
 KINDS = models.kinds("tflite", "model.tflite", change, MODULES)
