@@ -47,10 +47,14 @@ def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
     """
     try:
         present = {path.name for path in folder.iterdir()} - {MANIFEST}
-        missing, added = sorted(sums.keys() - present), sorted(present - sums.keys())
-        changed = [name for name, sum in sorted(sums.items()) if name in present and _sum(folder / name) != sum]
     except OSError as error:
-        raise ArtifactError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
+        raise ArtifactError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    missing, added = sorted(sums.keys() - present), sorted(present - sums.keys())
+    changed = [
+        name
+        for name, digest in sorted(sums.items())
+        if name in present and files.sha256(folder / name, ArtifactError) != digest
+    ]
     complaints = [
         f"{what}: {', '.join(names)}"
         for what, names in (("missing", missing), ("changed since the export", changed), ("not of the artifact", added))
@@ -58,8 +62,3 @@ def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
     ]
     if complaints:
         raise ArtifactError(f"{folder}: {'; '.join(complaints)}; export it again")
-
-
-def _sum(path: Path) -> str | None:
-    """None for what is no file, or one that is larger than any."""
-    return files.sha256(path) if path.is_file() and path.stat().st_size <= files.LARGEST else None

@@ -7,16 +7,17 @@ or a bare model file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import resources, text, zoo
+from mfedge import files, resources, text, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
-from mfedge.errors import UsageError
+from mfedge.errors import ArtifactError, UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
 from mfedge.runtimes.table import RUNTIMES, runtime_named
@@ -84,8 +85,8 @@ def default_size(model: str) -> Size:
 
 def _artifact(path: Path) -> Size | None:
     """The fixed size of the artifact that a folder or a model file belongs to, once its files have been checked."""
-    folder = path if path.is_dir() else path.parent
-    return manifest.opened(folder).size if (folder / MANIFEST).is_file() else None
+    folder = path if os.path.isdir(path) else path.parent
+    return manifest.opened(folder).size if os.path.lexists(folder / MANIFEST) else None
 
 
 def _file(model: str, runtime: str, exporter: Exporter) -> Path | None:
@@ -118,12 +119,12 @@ def find(path: Path, runtime: str) -> Path | None:
     suffix = RUNTIMES[runtime].suffix
     if not text.is_utf8(str(path.resolve())):  # neither a result nor a runtime can be told of it
         raise UsageError(f"{path}: expected a name in UTF-8, found another encoding; rename it")
-    if path.is_file():
+    if os.path.isfile(path):
         return path if path.suffix == suffix else None
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False too of a name that no file can have
         raise UsageError(f"{path}: expected an artifact folder or a {', '.join(suffixes())} file, found nothing there")
-    files = sorted(path.glob(f"*{suffix}"))
-    named = [file for file in files if file.stem == "model"] or files
+    there = sorted(path.glob(f"*{suffix}"))
+    named = [file for file in there if file.stem == "model"] or there
     if len(named) > 1:
         raise UsageError(f"{path}: expected one {suffix} file, found {len(named)}; name one of them")
     return named[0] if named else None
@@ -133,11 +134,10 @@ def checksum(path: Path) -> tuple[str, int]:
     """SHA-256 and bytes of a model: the file, and what lies beside it with its weights."""
     digest, count = hashlib.sha256(), 0
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
-    for file in (path, *(row.companions_of(path) if row else ())):
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                count += len(chunk)
+    for file in row.files_of(path) if row else [path]:
+        for chunk in _chunks(file):
+            digest.update(chunk)
+            count += len(chunk)
     return digest.hexdigest(), count
 
 
@@ -146,7 +146,20 @@ def batch_norms(path: Path) -> int | None:
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
     if row is None:
         return None
-    return 0 if row.norm is None else path.read_bytes().count(row.norm)
+    if row.norm is None:
+        return 0
+    count, tail = 0, b""
+    for chunk in _chunks(path):
+        found = tail + chunk
+        count += found.count(row.norm)
+        tail = found[1 - len(row.norm) :]  # too short to hold one, and one may begin in it
+    return count
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with files.opened(path, files.LARGEST, ArtifactError) as file:
+        while chunk := file.read(1 << 20):
+            yield chunk
 
 
 def names(models: Sequence[str]) -> list[str]:

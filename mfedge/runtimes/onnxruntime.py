@@ -18,6 +18,7 @@ from mfedge.workers import foreign
 
 NAME = "onnxruntime"
 DOMAIN = b"mfedge"  # of the native operators
+MOST_FIELDS = 1_000_000  # of one message; a graph has one per operator and weight
 COMPUTE = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 TYPES = {1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64"}  # of TensorProto.DataType
 
@@ -164,17 +165,20 @@ def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
 
     A varint field has no payload: its value stands in the length's place. What the caller does not read is skipped.
     """
-    while file.tell() < end:
+    for _ in range(MOST_FIELDS):
+        if file.tell() >= end:
+            return
         number, wire = divmod(_varint(file), 8)
         if wire == 0:
             yield number, _varint(file)
             continue
-        if wire not in (1, 2, 5):
+        if wire not in (1, 2, 5) or not number:
             raise EOFError  # no protobuf
         length = {1: 8, 5: 4}.get(wire) or _varint(file)
         after = file.tell() + length
         yield number, length
         file.seek(after)
+    raise EOFError
 
 
 def _varint(file: BinaryIO) -> int:
