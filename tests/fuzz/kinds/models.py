@@ -52,7 +52,7 @@ def kinds(
         return lambda folder: corpus.of_today(f"tiny-32x48-fp32{kernels}-{format_name}", folder / "fixed") and None
 
     def kind(name: str, prepare: Callable[[Path], None]) -> Kind:
-        return Kind(name, make, prepare, tuple(modules), memory=4 * GIB, seconds=8.0)
+        return Kind(name, make, prepare, tuple(modules), memory=4 * GIB, seconds=4.0)
 
     return (
         kind(format_name, stored("")),
