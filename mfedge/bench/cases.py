@@ -16,6 +16,7 @@ from mfedge import resources, text, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
+from mfedge.bench.stored import MOST_CASES, too_many
 from mfedge.errors import UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
@@ -52,11 +53,13 @@ def resolve(
         runtimes: None takes all that are measured by default and can read the model.
 
     Raises:
-        UsageError: an unknown runtime, a path that is not there, or a model no runtime can read.
+        UsageError: an unknown runtime, a path that is not there, a model no runtime can read, or too many cases.
     """
     for runtime in runtimes or ():
         runtime_named(runtime)
     wanted = runtimes or [name for name, row in RUNTIMES.items() if row.measured]
+    if len(models) * len(wanted) * len(sizes) > MOST_CASES:
+        raise UsageError(too_many(len(models), len(wanted), len(sizes)))
     cases = []
     for model, name in zip(models, names(models), strict=True):
         found = False

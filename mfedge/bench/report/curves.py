@@ -27,6 +27,7 @@ TICKS = (1, 2, 5)  # of a decade
 MIDDLE = (1, 1.5, 2, 3, 5, 7)
 FINE = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)  # where the axis spans less than one
 LABEL = 0.16  # inches from one to the next
+AXIS_NAME = 26  # letters of a name beside the axis, which has room for two
 MOST_LABELS = 14  # at the ends of lines; of more only the legend tells which is which
 
 Line = tuple[int, str, str, list[CaseRow]]  # number of the model, model, runtime, its cases in the order of sizes
@@ -58,12 +59,14 @@ def draw(summary: Summary, page: Page) -> tuple[Any, Any]:
 def _lines(summary: Summary) -> list[Line]:
     """What was measured, by model and runtime; the reference last, so that solid strokes are the models of interest."""
     models = sorted(summary.models, key=lambda model: model == summary.reference)
-    found = []
-    for runtime in summary.runtimes:
-        for m, model in enumerate(models):
-            rows = [row for row in summary.rows if (row.model, row.runtime) == (model, runtime) and row.median]
-            if rows:
-                found.append((m, model, runtime, sorted(rows, key=lambda row: (row.size.side, row.size))))
+    measured: dict[tuple[str, str], list[CaseRow]] = {}
+    for row in sorted(summary.rows, key=lambda row: (row.size.side, row.size)):
+        if row.median:
+            measured.setdefault((row.model, row.runtime), []).append(row)
+    pairs = ((m, model, runtime) for runtime in summary.runtimes for m, model in enumerate(models))
+    found = [
+        (m, model, runtime, measured[model, runtime]) for m, model, runtime in pairs if (model, runtime) in measured
+    ]
     return found[:MOST_LINES]
 
 
@@ -104,8 +107,8 @@ def _ratios(axes: Any, lines: list[Line], summary: Summary, page: Page) -> None:
     crosses = any(row.crossover.side is not None for row in summary.crossovers)
     _logarithmic(axes, low / span ** (0.16 if crosses else 0.06), high * span**0.06, "{:g}×")
     axes.axhline(1, color=INK, linewidth=1.1)
-    numerator = model_name(others[0]) if len(others) == 1 else "model"
-    axes.set_ylabel(f"{numerator} / {model_name(summary.reference or '')}\nbelow 1: faster", fontsize=9)
+    numerator = model_name(others[0], AXIS_NAME) if len(others) == 1 else "model"
+    axes.set_ylabel(f"{numerator} / {model_name(summary.reference or '', AXIS_NAME)}\nbelow 1: faster", fontsize=9)
     frame(axes)
     _paper(axes, summary)
     if not page.narrow and len(ends) <= MOST_LABELS:
@@ -158,7 +161,12 @@ def _legend(figure: Any, lines: list[Line], summary: Summary, page: Page) -> Non
     rows = max(len(runtimes), len(strokes))
     empty = Line2D([], [], linestyle="none")
     handles = [*runtimes, *[empty] * (rows - len(runtimes)), *strokes, *[empty] * (rows - len(strokes))]
-    labels = [*names, *[""] * (rows - len(names)), *map(model_name, models), *[""] * (rows - len(models))]
+    labels = [
+        *names,
+        *[""] * (rows - len(names)),
+        *(model_name(model, page.name) for model in models),
+        *[""] * (rows - len(models)),
+    ]
     space = (
         {"fontsize": 8, "handlelength": 2.6, "columnspacing": 1}
         if page.narrow
