@@ -26,7 +26,8 @@ from mfedge.families.table import family_of_model
 TICKS = (1, 2, 5)  # of a decade
 MIDDLE = (1, 1.5, 2, 3, 5, 7)
 FINE = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)  # where the axis spans less than one
-LABEL = 0.16  # inches from one to the next
+LABEL = 0.16  # inches from one label to the next below it
+CROSSING = 0.65  # inches that a label like "1024 px" takes, with what parts it from its line
 AXIS_NAME = 26  # letters of a name beside the axis, which has room for two
 MOST_LABELS = 14  # at the ends of lines; of more only the legend tells which is which
 
@@ -113,7 +114,7 @@ def _ratios(axes: Any, lines: list[Line], summary: Summary, page: Page) -> None:
     _paper(axes, summary)
     if not page.narrow and len(ends) <= MOST_LABELS:
         _end_labels(axes, ends)
-    _crossings(axes, summary)
+    _crossings(axes, summary, page)
 
 
 def _logarithmic(axes: Any, low: float, high: float, form: str) -> None:
@@ -137,7 +138,7 @@ def _sizes(axes: Any, summary: Summary, page: Page) -> None:
     for size in summary.sizes:
         sides.setdefault(size.side, []).append(str(size))
     places, names = sorted(sides), [", ".join(sides[side][:2]) for side in sorted(sides)]
-    inches = (page.width - (1.2 if page.narrow else 2.8)) / ((places[-1] - places[0]) or 1.0)
+    inches = _inches(summary, page)
     odd = [i for i, name in enumerate(names) if "x" in name]
     widths = [0.09 * len(name) + 0.1 for name in names]
     shown = fitting([place * inches for place in places], widths, [0, len(places) - 1, *odd])
@@ -145,6 +146,12 @@ def _sizes(axes: Any, summary: Summary, page: Page) -> None:
     odd_ones = "height x width stands at the square of as many pixels" if odd else ""
     join = "" if not odd else "\n" if page.narrow else "; "
     axes.set_xlabel(f"input size, pixels a side{join}{odd_ones}", fontsize=8 if page.narrow else 10)
+
+
+def _inches(summary: Summary, page: Page) -> float:
+    """Of the axis per pixel of a side, at least."""
+    sides = [size.side for size in summary.sizes]
+    return (page.width - (1.2 if page.narrow else 2.8)) / ((max(sides) - min(sides)) or 1.0)
 
 
 def _legend(figure: Any, lines: list[Line], summary: Summary, page: Page) -> None:
@@ -198,21 +205,26 @@ def _end_labels(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
                                   "relpos": (0, 0.5)})  # fmt: skip
 
 
-def _crossings(axes: Any, summary: Summary) -> None:
-    """A dot where a line crosses 1, its size in pixels at the axis below; labels are stacked where dots are close."""
-    found = sorted((row.crossover.side, row) for row in summary.crossovers if row.crossover.side is not None)
-    last, level = -1e9, 0
-    span = (summary.sizes[-1].side - summary.sizes[0].side) or 1
+def _crossings(axes: Any, summary: Summary, page: Page) -> None:
+    """A dot where a line crosses 1, its size in pixels at the axis below, on the lowest level where it has room."""
+    crossed = [(row.crossover.side, row) for row in summary.crossovers if row.crossover.side is not None]
+    found = sorted(crossed, key=lambda pair: pair[0])  # two models may cross at the same size
+    span, inches = (summary.sizes[-1].side - summary.sizes[0].side) or 1, _inches(summary, page)
+    levels: list[list[float]] = []  # centres of the labels, inches
     for side, row in found:
         shade = colour(row.runtime, summary.runtimes)
-        level = level + 1 if side - last < 0.16 * span else 0
-        last = side
         place = row.crossover
         ends = place.low or place.smallest, place.high or place.largest
         axes.plot(ends, (1, 1), color=shade, linewidth=5, alpha=0.35, solid_capstyle="butt", zorder=4)
         axes.plot([side], [1], marker="o", markersize=8, color=shade, markeredgecolor="white", zorder=5)
         axes.plot([side, side], [axes.get_ylim()[0], 1], color=shade, linewidth=1, linestyle=(0, (2, 2)), zorder=3)
+        if len(found) > MOST_LABELS:
+            continue
         left = side - axes.get_xlim()[0] > 0.25 * span  # of its line, unless the axis is there
+        centre = side * inches + (-0.5 if left else 0.5) * CROSSING
+        level = next((i for i, of in enumerate(levels) if all(abs(centre - c) > CROSSING for c in of)), len(levels))
+        levels += [[]] * (level == len(levels))
+        levels[level] = [*levels[level], centre]
         axes.annotate(f"{side:.0f} px", (side, 0), (-4 if left else 4, 5 + 13 * level),
                       xycoords=("data", "axes fraction"), textcoords="offset points", ha="right" if left else "left",
                       va="bottom", fontsize=9, color=shade, fontweight="bold",
