@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import files, resources, zoo
+from mfedge import files, resources, text, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
@@ -62,7 +62,7 @@ def resolve(
         runtime_named(runtime)
     wanted = runtimes or [name for name, row in RUNTIMES.items() if row.measured]
     cases = []
-    for model, name in zip(models, _names(models), strict=True):
+    for model, name in zip(models, names(models), strict=True):
         found = False
         for runtime in wanted:
             path = _file(model, runtime, exporter)
@@ -73,7 +73,7 @@ def resolve(
             norms = batch_norms(path)
             cases += [Case(name, runtime, size, str(path.resolve()), digest, count, norms) for size in sizes]
         if not found:
-            raise UsageError(f"{model}: expected a file that one of {', '.join(wanted)} reads, found none")
+            raise UsageError(_not_found(model, wanted))
     return cases
 
 
@@ -120,6 +120,8 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
+    if not text.is_utf8(str(path.resolve())):  # neither a result nor a runtime can be told of it
+        raise UsageError(f"{path}: expected a name in UTF-8, found another encoding; rename it")
     if path.is_file():
         return path if path.suffix == suffix else None
     if not path.is_dir():
@@ -165,21 +167,57 @@ def batch_norms(path: Path) -> int | None:
         return len(re.findall(re.escape(row.norm), content))
 
 
-def _names(models: Sequence[str]) -> list[str]:
+def names(models: Sequence[str]) -> list[str]:
     """Short names: a variant's own, a folder's or file's; what is ambiguous keeps its folder's name before it."""
     short, folders = [], []
     for model in models:
-        variant = None if is_path(model) else exports.parse(model)
-        name = model if variant is None else variant.name
-        path = Path(name) if variant is None or resources.is_file_name(name) else zoo.find(name)
+        path, suffix = _origin(model)
         folders.append(path.resolve().parent.name)
-        if variant is not None:
-            short.append(path.name.removesuffix(".toml") + variant.suffix)
+        if suffix is not None:
+            short.append(path.name.removesuffix(".toml") + suffix)
         elif path.stem == "model" and path.parent.name:
             short.append(path.parent.name)
         else:
             short.append(path.stem if path.suffix else path.name)
-    names = [f"{folder}-{name}" if short.count(name) > 1 else name for name, folder in zip(short, folders, strict=True)]
-    if len(set(names)) < len(names):
-        return [f"{name}-{i + 1}" for i, name in enumerate(names)]
-    return names
+    found = [f"{folder}-{name}" if short.count(name) > 1 else name for name, folder in zip(short, folders, strict=True)]
+    if len(set(found)) < len(found):
+        return [f"{name}-{i + 1}" for i, name in enumerate(found)]
+    return found
+
+
+def place(model: str, models: Sequence[str]) -> int | None:
+    """Where a model stands among others, by its name in results or another spelling of it; None if it is none of them.
+
+    Raises:
+        UsageError: it is no variant, and no path.
+    """
+    found = names(models)
+    if model in found:
+        return found.index(model)
+    path, suffix = _origin(model)
+    spelled = [(other.resolve(), with_) for other, with_ in map(_origin, models)]
+    return spelled.index((path.resolve(), suffix)) if (path.resolve(), suffix) in spelled else None
+
+
+def _origin(model: str) -> tuple[Path, str | None]:
+    """The path that a model comes from, and, of a variant, what stands after its name in a table."""
+    variant = None if is_path(model) else exports.parse(model)
+    if variant is None:
+        return Path(model), None
+    own = resources.is_file_name(variant.name)
+    return Path(variant.name) if own else zoo.find(variant.name), variant.suffix
+
+
+def _not_found(model: str, wanted: Sequence[str]) -> str:
+    """The line for a model that none of the wanted runtimes can be given."""
+    path = Path(model)
+    artifacts = sorted(file.parent.name for file in path.glob(f"*/{MANIFEST}")) if path.is_dir() else []
+    if artifacts:
+        return (
+            f"{model}: expected an artifact folder, found a folder that holds {len(artifacts)} of them; "
+            f"name one, for instance {path / artifacts[0]}"
+        )
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    readers = {file.name: [row.name for row in RUNTIMES.values() if row.suffix == file.suffix] for file in files}
+    found = [f"{name} for {' or '.join(runtimes)}" for name, runtimes in readers.items() if runtimes]
+    return f"{model}: expected a file that one of {', '.join(wanted)} reads, found {', '.join(found) or 'none'}"
