@@ -7,21 +7,25 @@ or a bare model file.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import resources, text, zoo
+from mfedge import files, resources, text, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
 from mfedge.bench.stored import MOST_CASES, too_many
-from mfedge.errors import UsageError
+from mfedge.errors import ArtifactError, UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
 from mfedge.runtimes.table import RUNTIMES, runtime_named
 from mfedge.sizes import DEFAULT, Size
+
+LARGEST = 16 << 30  # bytes of a model: a file without an end is no model
 
 Exporter = Callable[[str, str], Path]
 
@@ -125,22 +129,33 @@ def find(path: Path, runtime: str) -> Path | None:
         return path if path.suffix == suffix else None
     if not path.is_dir():
         raise UsageError(f"{path}: expected an artifact folder or a {', '.join(suffixes())} file, found nothing there")
-    files = sorted(path.glob(f"*{suffix}"))
-    named = [file for file in files if file.stem == "model"] or files
+    found = sorted(path.glob(f"*{suffix}"))
+    named = [file for file in found if file.stem == "model"] or found
     if len(named) > 1:
         raise UsageError(f"{path}: expected one {suffix} file, found {len(named)}; name one of them")
     return named[0] if named else None
 
 
 def checksum(path: Path) -> tuple[str, int]:
-    """SHA-256 and bytes of a model: the file, and what lies beside it with its weights."""
+    """SHA-256 and bytes of a model: the file, and what lies beside it with its weights.
+
+    Raises:
+        ArtifactError: a file cannot be read, or is larger than LARGEST.
+    """
     digest, count = hashlib.sha256(), 0
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
     for file in (path, *(row.companions_of(path) if row else ())):
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                count += len(chunk)
+        try:
+            with files.open_regular(file) as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+                    count += len(chunk)
+                    if count > LARGEST:
+                        raise ArtifactError(
+                            f"{file}: expected a model of at most {LARGEST >> 30} GiB, found a larger one"
+                        )
+        except OSError as error:
+            raise ArtifactError(f"{file}: cannot be read: {error.strerror or error}") from None
     return digest.hexdigest(), count
 
 
@@ -149,7 +164,10 @@ def batch_norms(path: Path) -> int | None:
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
     if row is None:
         return None
-    return 0 if row.norm is None else path.read_bytes().count(row.norm)
+    if row.norm is None or path.stat().st_size == 0:
+        return 0
+    with files.open_regular(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return len(re.findall(re.escape(row.norm), content))
 
 
 def names(models: Sequence[str]) -> list[str]:

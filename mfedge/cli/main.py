@@ -97,8 +97,12 @@ def _answer(error: BaseException) -> tuple[int, str]:
         return Exit.STORAGE, str(files.storage_error(Path(error.filename or "standard output"), error))
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # which the simplest look at a path may raise
         return Exit.USAGE, f"{error.filename}: expected a path that the system takes, found one that is too long"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Exit.STORAGE, "out of memory: this command needs more than there is; take a smaller size or model"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return Exit.STORAGE, "too few files may be open at a time; allow more, for instance with `ulimit -n 1024`"
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return Exit.STORAGE, "no more processes or threads may be started; allow more, for instance with `ulimit -u`"
     told = str(error) if isinstance(error, FaultError) else "".join(traceback.format_exception(error))
     return Exit.FAULT, _fault(told)
 

@@ -45,7 +45,7 @@ class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
     samples_per_visit: int = 1  # at least
     warmup_seconds: float = 3.0  # at most
     warmup_agreement: float = 0.03  # of two consecutive windows' medians
-    timeout_seconds: float = 180.0  # of any single answer of a worker
+    timeout_seconds: float = Limits().seconds  # of any single answer of a worker
     memory_bytes: int = Limits().memory_bytes  # that a worker may take
     seed: int = 0  # of the order of the cases and of the input image
 
