@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import files, resources, text, zoo
+from mfedge import files, resources, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
@@ -123,8 +123,7 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
-    if not text.is_utf8(str(path.resolve())):  # neither a result nor a runtime can be told of it
-        raise UsageError(f"{path}: expected a name in UTF-8, found another encoding; rename it")
+    files.name_of(path.resolve())  # neither a result nor a runtime could be told of another
     if path.is_file():
         return path if path.suffix == suffix else None
     if not path.is_dir():
