@@ -41,8 +41,8 @@ bool test_lanes(Random& random) {
   held &= holds(max_lanes(a) == plain::max_lanes(a), "max_lanes");
   held &= holds(fabsf(add_lanes(a) - plain::add_lanes(a)) <= 1e-5f, "add_lanes");
   for (int lane = 0; lane < kLanes; ++lane) {
-    held &= holds(any_above(a, p[lane]) == plain::any_above(a, p[lane]), "any_above");
-    held &= holds(any_above(a, p[lane] - 0.001f), "any_above one of its lanes");
+    held &= holds(any_beyond(a, p[lane]) == plain::any_beyond(a, p[lane]), "any_beyond");
+    held &= holds(any_beyond(a, p[lane] - 0.001f), "any_beyond one of its lanes");
   }
   for (int lane = -1; lane <= kLanes; ++lane)
     held &= holds(same(load_masked(p, all_but(lane)), plain::load_masked(p, plain::all_but(lane))), "load_masked");
