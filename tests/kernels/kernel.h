@@ -51,6 +51,14 @@ struct Result {
   std::vector<std::vector<float>> outputs;
 };
 
+// What may stand where the twin has NaN.
+enum class Undefined { kNan, kAnything, kNanAndElsewhere };
+
+// Holds every output against the twin's, and says where one differs.
+bool compare(const Case& given, const std::vector<mfedge_plain::Array>& expected, const Result& found,
+             Undefined undefined = Undefined::kNan);
+double worst_seen();  // of all that compare() has held
+
 // Runs it on float32 copies of the inputs, or on NaN in their place.
 Result run_kernel(const Kernel& kernel, const std::vector<mfedge_plain::Array>& inputs, const Pool& pool, Against side,
                   bool poison = false);

@@ -9,7 +9,7 @@ namespace mfedge {
 // Sets the mode of this thread, and puts back the one before, with the flags of exceptions that it had.
 class FloatMode {
  public:
-  FloatMode() : before_(read()) { write(kKernels); }
+  FloatMode() : before_(read()) { write(kKernels); }  // with no flag set
   ~FloatMode() { write(before_); }
   FloatMode(const FloatMode&) = delete;
   FloatMode& operator=(const FloatMode&) = delete;
@@ -22,14 +22,18 @@ class FloatMode {
   static Register read() { return __builtin_ia32_stmxcsr(); }
   static void write(Register mode) { __builtin_ia32_ldmxcsr(mode); }
 #elif defined(__aarch64__)
-  using Register = uint64_t;                           // FPCR
-  static constexpr Register kKernels = uint64_t{1} << 24;  // FZ flushes both
+  struct Register {
+    uint64_t control, status;  // FPCR, FPSR
+  };
+  static constexpr Register kKernels = {uint64_t{1} << 24, 0};  // FZ flushes results and operands
   static Register read() {
     Register mode;
-    asm volatile("mrs %0, fpcr" : "=r"(mode));
+    asm volatile("mrs %0, fpcr\n\tmrs %1, fpsr" : "=r"(mode.control), "=r"(mode.status));
     return mode;
   }
-  static void write(Register mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
+  static void write(Register mode) {
+    asm volatile("msr fpcr, %0\n\tmsr fpsr, %1" : : "r"(mode.control), "r"(mode.status));
+  }
 #else
 #error "mfedge has kernels for x86-64 and aarch64"
 #endif
