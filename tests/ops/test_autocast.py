@@ -77,6 +77,7 @@ def test_inputs_of_autocast_are_cast(name: str, dtype: torch.dtype, within: bool
 def gradient_of(net: nn.Module, autocast: torch.dtype | None, within: bool = False) -> Tensor:
     """Of every parameter, one after the other, for 16 random images."""
     images = torch.randn((16, 3, 64, 64), generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(3)  # of what is dropped out
     net.zero_grad()
     with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
         loss = cross_entropy(net(images).float(), torch.arange(16))
@@ -92,12 +93,12 @@ def test_a_network_trains_under_autocast() -> None:
     net = network("26m").train()
     assert all(parameter.dtype is torch.float32 for parameter in net.parameters())
     exact = gradient_of(net, None)
-    for dtype, least in ((torch.bfloat16, 0.75), (torch.float16, 0.95)):  # measured: 0.84, 0.99
+    for dtype, least in ((torch.bfloat16, 0.75), (torch.float16, 0.95)):  # found: 0.93, 0.99
         for within in (False, True):
             found = gradient_of(net, dtype, within)
             assert found.shape == exact.shape
             assert found.isfinite().all()
-            assert cosine_similarity(found, exact, dim=0) > least
+            assert cosine_similarity(found.double(), exact.double(), dim=0) > least
 
 
 def test_the_reference_is_differentiated_on_meta_tensors_too() -> None:
