@@ -32,8 +32,9 @@ bool holds(bool held, const char* what) {
 
 // Bit by bit, but for NaN, which is NaN.
 bool same(vec a, vec b) {
+  const ivec bits = reinterpret_cast<ivec>(a), others = reinterpret_cast<ivec>(b);
   for (int i = 0; i < kLanes; ++i)
-    if (memcmp(&a[i], &b[i], sizeof a[i]) != 0 && !(isnan(a[i]) && isnan(b[i]))) return false;
+    if (bits[i] != others[i] && !(isnan(a[i]) && isnan(b[i]))) return false;
   return true;
 }
 
