@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from mfedge import text
 from mfedge.bench import stored
+from mfedge.bench.gate.figures import FigureLine
 from mfedge.bench.gate.judge import CaseLine, Report, verdict
 from mfedge.bench.quantities import milliseconds
-from mfedge.bench.report.tables import interval_text
+from mfedge.bench.report.tables import interval_text, markdown_table
 from mfedge.errors import Exit
 
 COLUMNS = (
@@ -21,6 +23,7 @@ COLUMNS = (
     "smallest visible",
     "verdict",
 )
+FIGURE_COLUMNS = ("figure", "baseline", "candidate", "growth", "")
 SIGNS = {Exit.DONE: "✅", Exit.REGRESSION: "❌", Exit.INCONCLUSIVE: "❔"}
 SAID = {
     Exit.DONE: "no regression",
@@ -31,32 +34,30 @@ SAID = {
 }
 
 
+ONLY_FIGURES = "only the files' figures were compared: no latency was measured"
+
+
 def headline(report: Report) -> str:
     """One line."""
-    return f"{report.candidate} against {report.baseline}: {SAID.get(Exit.of(report.exit_code), report.verdict)}"
+    said = SAID.get(Exit.of(report.exit_code), report.verdict)
+    measured = "" if report.cases or report.exit_code not in (Exit.DONE, Exit.REGRESSION) else f"; {ONLY_FIGURES}"
+    return f"{report.candidate} against {report.baseline}: {said}{measured}"
 
 
 def markdown(report: Report) -> str:
     """For a pull request's comment."""
-    lines = [f"### {SIGNS.get(Exit.of(report.exit_code), '⛔')} mfedge gate: {headline(report)}", ""]
-    lines += [f"- {reason.replace('|', '/')}" for reason in report.reasons]
+    lines = [f"### {SIGNS.get(Exit.of(report.exit_code), '⛔')} mfedge gate: {text.markdown(headline(report))}", ""]
+    lines += [f"- {text.markdown(reason)}" for reason in report.reasons]
     if report.cases:
-        lines += [
-            "",
-            "| " + " | ".join(COLUMNS) + " |",
-        ]
-        lines.append("|---|---|---|---|---|---|---|---|---|")
-        lines += ["| " + " | ".join(cells(line)) + " |" for line in report.cases]
-        lines += ["", _method(report)]
+        lines += ["", *markdown_table(COLUMNS, [cells(line) for line in report.cases]), "", _method(report)]
     for file, figures in report.figures.items():
         changed = [line for line in figures if line.baseline != line.candidate]
-        lines += ["", f"**{file}**: " + ("every figure is the same." if not changed else "figures that changed:"), ""]
+        said = "figures that changed:" if changed else "every figure is the same."
+        lines += ["", f"**{text.markdown(file)}**: {said}", ""]
         if changed:
-            lines += ["| figure | baseline | candidate | growth | |", "|---|---|---|---|---|"]
-            for line in changed:
-                growth = "new" if line.baseline == 0 else f"{line.growth:+.2%}"
-                blocks = "blocks" if line.blocks else ""
-                lines.append(f"| {line.name} | {line.baseline} | {line.candidate} | {growth} | {blocks} |")
+            lines += markdown_table(
+                ("figure", "baseline", "candidate", "growth", ""), [_figure(line) for line in changed]
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -69,13 +70,21 @@ def cells(line: CaseLine) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _figure(line: FigureLine) -> tuple[str, ...]:
+    growth = "new" if line.baseline == 0 else f"{line.growth:+.2%}"
+    return line.name, str(line.baseline), str(line.candidate), growth, "blocks" if line.blocks else ""
+
+
 def to_json(report: Report) -> bytes:
     """The whole report, raw samples included."""
     return stored.encode(report)
 
 
 def junit(report: Report) -> bytes:
-    """A test case a figure total and a measured case; what is inconclusive is an error, not a failure."""
+    """A test case a figure total and a measured case; what is inconclusive is an error, not a failure.
+
+    XML has no way to write most control characters, and a reader refuses them: every name is made printable.
+    """
     suite = ElementTree.Element("testsuite", name="mfedge gate", time=f"{report.seconds:.1f}")
     failures = errors = tests = 0
     for file, figures in report.figures.items():
@@ -83,25 +92,29 @@ def junit(report: Report) -> bytes:
             if line.name.startswith("operators: "):
                 continue
             tests += 1
-            test = ElementTree.SubElement(suite, "testcase", classname=f"figures.{file}", name=line.name)
+            test = _element(suite, "testcase", classname=f"figures.{file}", name=line.name)
             if line.blocks:
                 failures += 1
-                ElementTree.SubElement(test, "failure", message=f"grew from {line.baseline} to {line.candidate}")
+                _element(test, "failure", message=f"grew from {line.baseline} to {line.candidate}")
     for case in report.cases:
         tests += 1
-        test = ElementTree.SubElement(suite, "testcase", classname=f"latency.{case.runtime}", name=str(case.size))
+        test = _element(suite, "testcase", classname=f"latency.{case.runtime}", name=str(case.size))
         if case.verdict == "regression":
             failures += 1
-            ElementTree.SubElement(test, "failure", message=case.reason)
+            _element(test, "failure", message=case.reason)
         elif case.verdict == "inconclusive":
             errors += 1
-            ElementTree.SubElement(test, "error", message=case.reason)
+            _element(test, "error", message=case.reason)
     if report.exit_code not in (0, 1, 3) or (report.exit_code and not failures and not errors):
         tests, errors = tests + 1, errors + 1
-        test = ElementTree.SubElement(suite, "testcase", classname="gate", name=report.verdict)
-        ElementTree.SubElement(test, "error", message="; ".join(report.reasons))
+        test = _element(suite, "testcase", classname="gate", name=report.verdict)
+        _element(test, "error", message="; ".join(report.reasons))
     suite.attrib |= {"tests": str(tests), "failures": str(failures), "errors": str(errors)}
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _element(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTree.Element:
+    return ElementTree.SubElement(parent, tag, {name: text.line(value) for name, value in attributes.items()})
 
 
 def failed(baseline: str, candidate: str, code: Exit, reason: str, template: Report | None = None) -> Report:

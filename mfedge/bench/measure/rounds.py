@@ -25,8 +25,11 @@ from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results import crossover
 from mfedge.bench.results import intervals as statistics
 from mfedge.bench.results.schema import SCHEMA, CaseResult, Load, Protocol, Result, Status, Visit
+from mfedge.bench.stored import MOST_VISITS
+from mfedge.errors import Exit
 from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
+from mfedge.text import line
 
 LOADING = 4.0  # cost of a size beside its pixels, in inferences of 224×224: how the budget is shared out
 
@@ -75,10 +78,11 @@ class Record:
         self.loads: list[Load] = []
         self.visits: list[Visit] = []
         self.executed: Metadata | None = None
+        self.exit_code = Exit.DONE
 
     def fail(self, error: WorkerError) -> None:
         """Keep what was measured, and why there is no more."""
-        self.status, self.message = error.status, str(error)
+        self.status, self.message, self.exit_code = error.status, line(error), error.exit_code
 
     def result(self) -> CaseResult:
         """As it is now."""
@@ -149,6 +153,15 @@ class Run:
             ended = INTERRUPTED
         return so_far(ended)
 
+    @property
+    def exit_code(self) -> Exit:
+        """Of what was executed: that of every failure if nothing could be measured, else that of a failed case."""
+        failures = {record.exit_code for record in self._records.values() if record.exit_code != Exit.DONE}
+        measured = any(record.status == "ok" for record in self._records.values())
+        if not failures:
+            return Exit.DONE
+        return failures.pop() if len(failures) == 1 and not measured else Exit.REGRESSION
+
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
@@ -161,7 +174,8 @@ class Run:
         order = sorted(sizes, key=lambda size: (size.pixels, size))
         wanted = self.plan.processes
         for process in count():
-            todo = [size for size in order if process < wanted or (wanted > 1 and not self._precise(size))]
+            more = wanted > 1 and (process + 1) * self.plan.max_rounds <= MOST_VISITS  # what a result can hold
+            todo = [size for size in order if process < wanted or (more and not self._precise(size))]
             end = time.monotonic() + (deadline - time.monotonic()) / max(1, wanted - process)
             for index, size in enumerate(todo):
                 now = time.monotonic()
