@@ -73,6 +73,13 @@ RUNS: dict[str, Callable[[], Result]] = {
 every_run = pytest.mark.parametrize("run", RUNS)
 
 
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """pyplot keeps what nobody closes."""
+    yield
+    matplotlib.pyplot.close("all")
+
+
 @pytest.fixture(scope="module")
 def summaries() -> dict[str, Summary]:
     return {name: summarise(make()) for name, make in RUNS.items()}
@@ -186,9 +193,8 @@ def test_of_too_many_lines_the_chart_says_how_many_it_has(summaries: dict[str, S
         said = chart.draw(many)["svg"].decode()
         assert "48 of 61 pairs of a model and a runtime are drawn" in said
         with drawing():
-            figure, axes = drawer.draw(many, DESKTOP)
+            _, axes = drawer.draw(many, DESKTOP)
             assert max(len(axes.get_lines()), len(axes.patches)) == 48
-            matplotlib.pyplot.close(figure)
 
 
 def test_places_are_apart_in_order_and_as_near_as_can_be() -> None:
