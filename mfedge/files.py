@@ -27,6 +27,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOO_LONG = "expected a path that the system takes, found one that is too long"
 RENAME_EXCHANGE = 2  # of renameat2(2)
 AT_FDCWD = -100
+LARGEST = 4 << 30  # bytes of a model or a file beside it; the largest of a network here has 0.06e9
 
 T = TypeVar("T")
 
@@ -150,14 +151,35 @@ def read(path: Path, limit: int, refuse: type[MfedgeError]) -> bytes:
         limit: bytes that it may have. A larger one is refused before it is read.
         refuse: the error that this kind of file is refused with.
     """
+    with opened(path, limit, refuse) as file:
+        return file.read(limit)
+
+
+def check(path: Path, refuse: type[MfedgeError], limit: int = LARGEST) -> None:
+    """Refuse what a library must not be given to open: a FIFO would keep it waiting, and a device has no end.
+
+    Args:
+        path: of the file.
+        refuse: the error that this kind of file is refused with.
+        limit: bytes that it may have.
+    """
+    with opened(path, limit, refuse):
+        pass
+
+
+@contextlib.contextmanager
+def opened(path: Path, limit: int, refuse: type[MfedgeError]) -> Iterator[BufferedReader]:
+    """A regular file of at most `limit` bytes, open for reading; arguments and errors as of `read`."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise refuse(f"{path}: expected at most {limit:,} bytes, found {size:,}")
-            return file.read(limit)
-    except OSError as error:
-        raise refuse(f"{path}: cannot be read: {error.strerror or error}") from None
+            yield file
+    except FileNotFoundError:
+        raise refuse(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
+        raise refuse(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -190,9 +212,14 @@ def name_of(path: os.PathLike[str]) -> str:
     return name
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with open_regular(path) as file:
+def sha256(path: Path, refuse: type[MfedgeError] = StorageError) -> str:
+    """Hex digest of the bytes of a file.
+
+    Args:
+        path: of the file.
+        refuse: the error for what is no file, or a larger one than any.
+    """
+    with opened(path, LARGEST, refuse) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

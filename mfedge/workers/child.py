@@ -74,8 +74,8 @@ def main() -> None:
     def send(reply: messages.Reply) -> None:
         pipe.write(msgspec.json.encode(reply) + b"\n")
 
-    def announce(library: str, path: Path) -> None:
-        send(messages.Opening(library, str(path)))
+    def announce(library: str, path: Path, refuse: type[MfedgeError]) -> None:
+        send(messages.Opening(library, str(path), refuse.__name__))
 
     foreign.announce, foreign.sign_of_life = announce, lambda: send(messages.Alive())
     call = msgspec.json.decode(sys.stdin.buffer.readline(), type=messages.Call)
