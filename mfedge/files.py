@@ -143,6 +143,11 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     return StorageError(f"{path}: cannot be written: {error.strerror or error}")
 
 
+def real(path: Path) -> Path:
+    """The absolute path without links. `Path.resolve` raises a RuntimeError for a link to itself."""
+    return Path(os.path.realpath(path))
+
+
 def read(path: Path, limit: int, refuse: type[MfedgeError]) -> bytes:
     """All bytes of a regular file.
 

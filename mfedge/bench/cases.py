@@ -71,7 +71,7 @@ def resolve(
             found = True
             digest, count = checksum(path)
             norms = batch_norms(path)
-            cases += [Case(name, runtime, size, str(path.resolve()), digest, count, norms) for size in sizes]
+            cases += [Case(name, runtime, size, str(files.real(path)), digest, count, norms) for size in sizes]
         if not found:
             raise UsageError(_not_found(model, wanted))
     return cases
@@ -120,7 +120,7 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
-    files.name_of(path.resolve())  # neither a result nor a runtime could be told of another
+    files.name_of(files.real(path))  # neither a result nor a runtime could be told of another
     if os.path.isfile(path):
         return path if path.suffix == suffix else None
     if not os.path.isdir(path):  # False too of a name that no file can have
@@ -173,7 +173,7 @@ def names(models: Sequence[str]) -> list[str]:
     short, folders = [], []
     for model in models:
         path, suffix = _origin(model)
-        folders.append(path.resolve().parent.name)
+        folders.append(files.real(path).parent.name)
         if suffix is not None:
             short.append(path.name.removesuffix(".toml") + suffix)
         elif path.stem == "model" and path.parent.name:
@@ -196,8 +196,8 @@ def place(model: str, models: Sequence[str]) -> int | None:
     if model in found:
         return found.index(model)
     path, suffix = _origin(model)
-    spelled = [(other.resolve(), with_) for other, with_ in map(_origin, models)]
-    return spelled.index((path.resolve(), suffix)) if (path.resolve(), suffix) in spelled else None
+    spelled = [(files.real(other), with_) for other, with_ in map(_origin, models)]
+    return spelled.index((files.real(path), suffix)) if (files.real(path), suffix) in spelled else None
 
 
 def _origin(model: str) -> tuple[Path, str | None]:

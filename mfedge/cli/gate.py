@@ -72,7 +72,7 @@ def gate(
         if path is not None:
             store.check_writable(path)
     stored = baseline.suffix == ".json"
-    at = [default_size(str(candidate.resolve()))] if sizes is None else parse_sizes(sizes)
+    at = [default_size(str(store.real(candidate)))] if sizes is None else parse_sizes(sizes)
     report = _gate(baseline, candidate, settings, at, runtimes, figures_only or stored, save_figures)
     for path, data in ((markdown, gate_report.markdown(report).encode()), (junit, gate_report.junit(report))):
         if path is not None:
@@ -94,12 +94,13 @@ def _gate(
     save_figures: Path | None,
 ) -> Report:
     """Count, then measure; what ends it early is a report too."""
+    from mfedge import files as store
     from mfedge.bench.gate import report as gate_report
     from mfedge.bench.gate.judge import SCHEMA, Report, conclude, verdict
     from mfedge.bench.gate.run import Gate
     from mfedge.errors import GateError
 
-    names = line(baseline.resolve().name), line(candidate.resolve().name)
+    names = line(store.real(baseline).name), line(store.real(candidate).name)
     pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
     figures = _figures(baseline, candidate, pairs, sizes[0], settings, save_figures)
     code, reasons = conclude((), figures)
@@ -115,12 +116,13 @@ def _gate(
 
 def _pairs(baseline: Path, candidate: Path, sizes: list[Size], runtimes: str | None) -> list[Pair]:
     """Every runtime × size that both sides can be measured in."""
+    from mfedge import files as store
     from mfedge.bench.cases import resolve
     from mfedge.bench.quantities import names
 
     wanted = names(runtimes) if runtimes else None
     before, after = (
-        {(case.runtime, case.size): case for case in resolve([str(path.resolve())], wanted, sizes)}
+        {(case.runtime, case.size): case for case in resolve([str(store.real(path))], wanted, sizes)}
         for path in (baseline, candidate)
     )
     pairs = [(before[key], after[key]) for key in before if key in after]

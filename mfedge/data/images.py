@@ -19,7 +19,7 @@ from mfedge.workers import foreign
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel photograph; more is a decompression bomb or a mistake
 # What cameras and browsers write. Pillow knows more, some of which start another program to read a file.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "MPO", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 CODECS = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}  # that a Pillow may have been built without
 Fraction = Annotated[float, Meta(ge=0.1, le=1)]  # with less, what is cropped away is a hundred times the input
 Mean = Annotated[float, Meta(ge=-1e3, le=1e3)]

@@ -21,7 +21,7 @@ from mfedge.errors import Exit
 from mfedge.formats.table import format_of
 from mfedge.predict import classify
 from mfedge.zoo import load_spec
-from tests.fuzz.case import ARTIFACT, GIB, USAGE, Call, Case, Kind
+from tests.fuzz.case import GIB, USAGE, Call, Case, Kind
 from tests.fuzz.kinds import artifacts, models
 from tests.fuzz.kinds import seeds as corpus
 
@@ -59,11 +59,18 @@ def _deep(path: Path) -> None:
 
 
 ODD: dict[str, Callable[[Path], None]] = {
-    "a pipe": _fifo, "a socket": _socket, "a link to itself": _loop, "a folder": _deep, "a terabyte of zeros": _sparse,
-    "a link to nothing": _link("nowhere"), "a link to /dev/zero": _link("/dev/zero"), "a link to /dev/full": _link("/dev/full"),
-    "a link to /dev/stdin": _link("/dev/stdin"), "a link to /proc/self/mem": _link("/proc/self/mem"),
-    "a link to a memory map": _link("/proc/self/maps"), "nothing": lambda path: None, "no bytes": lambda path: path.write_bytes(b""),
-}  # fmt: skip
+    "a pipe": _fifo,
+    "a socket": _socket,
+    "a folder": _deep,
+    "a terabyte of zeros": _sparse,
+    "a link to itself": _loop,
+    **{
+        f"a link to {name}": _link(name)
+        for name in ("nowhere", "/dev/zero", "/dev/full", "/dev/stdin", "/proc/self/mem")
+    },
+    "nothing": lambda path: None,
+    "no bytes": lambda path: path.write_bytes(b"") and None,
+}
 
 
 def make(generator: random.Random, seeds: Path, folder: Path) -> Case:
