@@ -48,7 +48,8 @@ def options(
 
 def main() -> None:
     """Entry point of the console script."""
-    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    for variable in ("OPENVINO_TELEMETRY_OPT_OUT", "ORT_DISABLE_TELEMETRY"):  # before either library is loaded
+        os.environ.setdefault(variable, "1")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         plugins.load()  # before the commands, whose help lists every row

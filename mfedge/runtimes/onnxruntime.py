@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else a thread of onnxruntime 1.32 stores events and sends them
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
