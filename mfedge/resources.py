@@ -1,4 +1,4 @@
-"""Files that a name on the command line stands for: models/, export/ and benchmarks/, or anybody's ./FILE.toml.
+"""Files that a name on the command line stands for: models/, export/, benchmarks/ and cores/, or anybody's ./FILE.toml.
 
 The folders are beside the package in a checkout, and inside it when it is installed.
 """
@@ -16,7 +16,8 @@ MAX_TOML_BYTES = 1 << 20
 
 
 def folder(name: str) -> Path:
-    """The folder of TOML files that --variant ("models"), --target ("export") or --suite ("benchmarks") names."""
+    """The folder of TOML files that --variant ("models"), --target ("export"), --suite ("benchmarks") or --on ("cores")
+    names."""
     package = Path(__file__).resolve().parent
     for candidate in (package / "_data" / name, package.parent / name):
         if candidate.is_dir():
