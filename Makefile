@@ -40,9 +40,10 @@ test: setup
 test-all: setup
 	$(BIN)/python -m pytest -n 2
 
-# The C++ tests compiled for 64-bit ARM, under emulation.
-test-aarch64: setup
+# The C++ tests compiled for 64-bit ARM, under emulation, and whole models in the runtimes' wheels for 64-bit ARM.
+test-aarch64: setup-aarch64
 	$(BIN)/python -m pytest tests/kernels/test_native.py -k aarch64 -rs -m ""
+	$(BIN)/python -m pytest tests/bench/test_count_run.py -k 64_bit_arm -rs -m "" -n 2
 
 # Shipped apps still embed tflite-runtime 2.14, which needs numpy < 2: an environment of its own.
 test-tflite-runtime: setup

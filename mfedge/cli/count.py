@@ -165,4 +165,4 @@ def _print(table: Table) -> None:
         grid.add_column(name, justify="left" if words else "right", no_wrap=i == 0)
     for row in table.rows:
         grid.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200).print(grid)
+    Console(width=None if sys.stdout.isatty() else 240).print(grid)

@@ -82,14 +82,14 @@ def emulator(core: Core, address_space: int) -> Iterator[Emulator]:
                 "env", "-i", *(f"{name}={value}" for name, value in environment.items()),
                 str(shutil.which("prlimit")), f"--as={address_space}", "--core=0",
                 str(shutil.which(qemu)), "-cpu", core.emulated, "-seed", str(SEED),
-                "-plugin", _plugin(core, work, counted), *options, str(python), "-B",
+                "-plugin", compiled_plugin(core, work, counted), *options, str(python), "-B",
             ),
             counted,
             _version(qemu),
         )  # fmt: skip
 
 
-def _plugin(core: Core, work: Path, counted: Path) -> str:
+def compiled_plugin(core: Core, work: Path, counted: Path) -> str:
     """The plugin as qemu's option names it, compiled in a moment."""
     library, caches = work / "plugin.so", core.caches
     command = ["cc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", str(PLUGIN), "-o", str(library)]
