@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mfedge import telemetry
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "create_model"]
+
+telemetry.switch_off()
 
 
 def create_model(

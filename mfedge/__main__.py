@@ -1,5 +1,5 @@
 """`python -m mfedge` is `mfedge`."""
 
-from mfedge.cli.main import main
+from mfedge.cli import main
 
 main()

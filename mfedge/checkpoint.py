@@ -6,7 +6,9 @@ A family's public release may name its entries otherwise than `mfedge.nn` does: 
 from __future__ import annotations
 
 import pickle
+import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -14,52 +16,120 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from mfedge import files
 from mfedge.errors import CheckpointError
 from mfedge.families.spec import Spec
 from mfedge.families.table import family_of
+from mfedge.workers import foreign
+from mfedge.workers.call import isolated
+from mfedge.workers.process import Limits
 
 WRAPPERS = ("state_dict_ema", "state_dict", "model")  # averaged weights first: they are the ones evaluated
 SHOWN = 10  # entries listed before "and N more"
+LARGEST = 4 << 30  # bytes of a checkpoint's tensors; the largest network has 0.06e9
+MOST = 1e10  # magnitude of a weight; trained networks stay below 1e4, variances below 1e6
+LIMITS = Limits()
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
+def load_weights(network: nn.Module, path: str | Path, limits: Limits | None = LIMITS) -> None:
     """Load a checkpoint file into `network`, all of it or nothing.
+
+    Args:
+        network: of `mfedge.create_model`.
+        path: of the file.
+        limits: as `read_state_dict`.
 
     Raises:
         CheckpointError: the file is unsafe, unreadable, or does not fit; entries are named.
     """
     path = Path(path)
-    state = read_state_dict(path)
+    state = read_state_dict(path, limits)
     spec = network.spec
     assert isinstance(spec, Spec)
     rename = family_of(spec).from_public_names
     if rename is not None:
         state = rename(spec, state)
     _check_fit(network, state, path)
+    _check_values(network, state, path)
     network.load_state_dict(state)
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, limits: Limits | None = LIMITS) -> dict[str, Tensor]:
     """The tensors of a .safetensors or torch file, unwrapped and without a `module.` prefix.
 
-    Nothing in the file is executed: torch files go through `weights_only`.
+    Nothing in the file is executed: torch files go through `weights_only`, in a process of their own.
+
+    Args:
+        path: of the file.
+        limits: of that process; None reads in this one, which is for files that it has written itself.
 
     Raises:
         CheckpointError: not readable that way, with the way out.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; expected a .safetensors or torch checkpoint")
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             head = file.read(16)
-        content = _read_torch(path) if _is_torch_file(head) else safetensors.torch.load_file(path)
+        if limits is None or not _is_torch_file(head):
+            return _tensors(_content(path, head), path)
+        with tempfile.TemporaryDirectory(prefix="mfedge-") as folder:
+            converted = Path(folder) / "weights.safetensors"
+            isolated(convert, limits, refuse=CheckpointError)(path, converted)
+            return safetensors.torch.load_file(converted)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; expected a .safetensors or torch checkpoint") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def convert(source: Path, destination: Path) -> int:
+    """Write a checkpoint's tensors, and nothing else of it, as .safetensors; returns how many there are.
+
+    Raises:
+        CheckpointError: as `read_state_dict`; or a tensor that the format cannot hold, named.
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    torch.set_num_threads(1)
+    with foreign.opening("PyTorch", source, CheckpointError):
+        state = read_state_dict(source, limits=None)
+    write_safetensors(state, destination, source)
+    return len(state)
+
+
+def write_safetensors(state: Mapping[str, Tensor], destination: Path, source: Path) -> None:
+    """Write tensors to `destination`.
+
+    Raises:
+        CheckpointError: a tensor that the format cannot hold, or more bytes of them than LARGEST.
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    odd = [key for key, tensor in state.items() if tensor.layout != torch.strided or tensor.is_quantized]
+    odd += [key for key, tensor in state.items() if tensor.is_meta]
+    if odd:
+        raise CheckpointError(f"{source}: sparse, quantised or without values: {_listed(odd)}; save dense tensors")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if size > LARGEST:
+        raise CheckpointError(f"{source}: expected at most {LARGEST:,} bytes of tensors, found {size:,}")
+    try:
+        # A copy of each: tensors that share memory, which torch files may hold, are refused by the format.
+        data = safetensors.torch.save({key: tensor.contiguous().clone() for key, tensor in state.items()})
+    except (SafetensorError, ValueError, KeyError) as error:  # of a type that it has no name for
+        raise CheckpointError(f"{source}: a tensor that safetensors cannot hold ({foreign.reason(error)})") from None
+    try:
+        destination.write_bytes(data)
+    except OSError as error:
+        raise files.storage_error(destination, error) from None
+
+
+def _content(path: Path, head: bytes) -> object:
+    """Whatever the file holds."""
+    if _is_torch_file(head):
+        return _read_torch(path)
+    try:
+        return safetensors.torch.load_file(path)
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: neither a safetensors nor a torch file ({error}); the download may be incomplete"
         ) from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return _tensors(content, path)
 
 
 def _is_torch_file(head: bytes) -> bool:
@@ -137,11 +207,32 @@ def _check_fit(network: nn.Module, state: dict[str, Tensor], path: Path) -> None
     ]
     if complaints:
         raise CheckpointError(f"{path}: does not fit {_name(network)}; nothing was loaded; " + "; ".join(complaints))
-    bad = [key for key, value in state.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
-    if bad:
-        raise CheckpointError(f"{path}: not finite (NaN or infinity): {_listed(bad)}")
     for key in counters - state.keys():
         state[key] = expected[key]
+
+
+def _check_values(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Every number is one that a trained network can have; else an export would fail later, and say less."""
+    expected = network.state_dict()
+    floating = {key: value for key, value in state.items() if expected[key].is_floating_point()}
+    complaints = {
+        "of another kind than numbers": [key for key, value in floating.items() if not value.is_floating_point()],
+        "not finite (NaN or infinity)": [],
+        f"beyond {MOST:g}, which no trained network has": [],
+        "variances below zero": [],
+    }
+    odd, infinite, huge, negative = complaints.values()
+    for key in floating.keys() - set(odd):
+        value = floating[key].to(expected[key].dtype)
+        if not bool(torch.isfinite(value).all()):
+            infinite.append(key)
+        elif float(value.abs().max()) > MOST:
+            huge.append(key)
+        elif key.endswith("running_var") and bool((value < 0).any()):
+            negative.append(key)
+    found = [f"{what}: {_listed(sorted(keys))}" for what, keys in complaints.items() if keys]
+    if found:
+        raise CheckpointError(f"{path}: {'; '.join(found)}; nothing was loaded")
 
 
 def _listed(entries: list[str]) -> str:

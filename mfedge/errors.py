@@ -30,7 +30,10 @@ class Exit(IntEnum):
     CHECKPOINT = 8, "a checkpoint is unsafe, unreadable or does not fit"
     INPUT = 9, "an image or other input file cannot be read"
     STORAGE = 10, "the disk is full or cannot be written"
-    INTERRUPTED = 130, "interrupted"
+    FAULT = 70, "a fault of mfedge's own; --debug shows where"
+    HUNG_UP = 129, "the terminal was closed (SIGHUP)"
+    INTERRUPTED = 130, "interrupted (SIGINT), or nobody reads the output"
+    TERMINATED = 143, "terminated (SIGTERM)"
 
     @classmethod
     def of(cls, code: int) -> Exit:
@@ -113,6 +116,12 @@ class StorageError(MfedgeError):
     """The disk is full, or a destination cannot be written."""
 
     exit_code = Exit.STORAGE
+
+
+class FaultError(MfedgeError):
+    """Not the user's: something in mfedge did what it never should. The message is what a report of it needs."""
+
+    exit_code = Exit.FAULT
 
 
 class GateError(MfedgeError):

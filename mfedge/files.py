@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,13 +35,22 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         StorageError: full disk, no permission, no such folder; one line.
     """
+    with beside(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A place beside `path` for a file that takes its place when the block ends without an error.
+
+    Raises:
+        StorageError: as `write`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _sync(temporary)
         temporary.replace(path)
     except OSError as error:
         raise storage_error(path, error) from None
@@ -136,20 +146,31 @@ def read(path: Path, limit: int, refuse: type[MfedgeError]) -> bytes:
         refuse: the error that this kind of file is refused with.
     """
     try:
-        with os.fdopen(_open_regular(path), "rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise refuse(f"{path}: expected at most {limit:,} bytes, found {size:,}")
             return file.read(limit)
-    except _NotRegular:
-        raise refuse(f"{path}: expected a regular file, found another kind") from None
     except OSError as error:
         raise refuse(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file that somebody else may have put there. It does not wait for the other end of a FIFO.
+
+    Raises:
+        OSError: it cannot be opened, or is a FIFO, a device or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "expected a regular file, found another kind")
+    return os.fdopen(descriptor, "rb")
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -201,19 +222,6 @@ def _version(stored: Stored, found: int | str) -> int | None:
         return found if not stored.schema else None
     match = re.fullmatch(rf"{re.escape(stored.schema)}/(\d{{1,6}})", found, re.ASCII) if stored.schema else None
     return int(match[1]) if match else None
-
-
-class _NotRegular(OSError):
-    """A FIFO, a device or a folder stands where a file was expected."""
-
-
-def _open_regular(path: Path) -> int:
-    """Open without waiting for a FIFO's other end, and refuse what is not a regular file."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _NotRegular(errno.EINVAL, "not a regular file")
-    return descriptor
 
 
 def _publish(staging: Path, destination: Path) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import runtimes
-from mfedge.artifacts import manifest
+from mfedge.artifacts.session import load
 from mfedge.data.images import load_image, preprocess
 from mfedge.errors import ArtifactError
-from mfedge.formats.table import FORMATS
 from mfedge.sizes import DEFAULT
 from mfedge.tasks.classify import LOGITS, Guess, guesses
+from mfedge.workers import foreign
 
 
 class Prediction(Struct, frozen=True):
@@ -32,11 +31,11 @@ def classify(folder: Path, photo: Path, top: int = 5, runtime: str | None = None
     Raises:
         ArtifactError: damaged; InputError: the image cannot be read; MissingRuntimeError.
     """
-    written = manifest.opened(folder)
     image = load_image(photo)
-    session = runtimes.load(folder / written.model, runtime or FORMATS[written.format].runtime, threads)
+    written, session = load(folder, runtime, threads)
     size = written.size or DEFAULT
-    outputs = session.run(preprocess(image, size.height, size.width, written.preprocessing))
+    with foreign.opening(session.metadata.runtime, folder / written.model):
+        outputs = session.run(preprocess(image, size.height, size.width, written.preprocessing))
     logits = outputs.get(LOGITS)
     if logits is None or logits.shape != (1, written.num_classes):
         found = "none" if logits is None else str(logits.shape)

@@ -20,7 +20,7 @@ NATIVE_SUFFIX = ".native.toml"
 
 
 def version() -> str:
-    return torch.__version__
+    return str(torch.__version__)
 
 
 def load(path: Path, threads: int = 1) -> TorchSession:

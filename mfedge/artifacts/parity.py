@@ -15,7 +15,7 @@ from mfedge.arrays import Array
 from mfedge.artifacts.manifest import OutputParity, Parity, ParityCase
 from mfedge.artifacts.proof import Proof
 from mfedge.data.images import Preprocessing
-from mfedge.errors import ParityError
+from mfedge.errors import CheckpointError, ParityError
 from mfedge.precisions import Precision
 from mfedge.runtimes.base import Session
 from mfedge.sizes import Size
@@ -56,6 +56,7 @@ def prove(
 
     Raises:
         ParityError: naming the worst case, its size, its output, and how far it is off.
+        CheckpointError: the reference's own outputs are not finite.
     """
     proof = Proof.of_sizes(sizes, preprocessing)
     cases = []
@@ -63,6 +64,8 @@ def prove(
         progress(f"{size.height}x{size.width}")
         for name, images in proof.inputs(size).items():
             expected = reference(images)
+            if not all(np.isfinite(value).all() for value in expected.values()):
+                raise CheckpointError(f"the network's own outputs are not finite for {name} at {size}: see its weights")
             cases.append(compare(name, images, session.run(images), expected, task))
             proof.add_outputs(cases[-1].key, expected)
     parity = Parity(session.metadata.runtime, session.metadata.version, precision.bound, tuple(cases))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import runtimes
-from mfedge.artifacts import manifest as manifests
 from mfedge.artifacts import parity
 from mfedge.artifacts.proof import Proof
+from mfedge.artifacts.session import load
 from mfedge.errors import ArtifactError
 from mfedge.formats.table import FORMATS
+from mfedge.workers import foreign
 
 Progress = Callable[[str], None]
 
@@ -45,19 +45,18 @@ def verify(folder: Path, runtime: str | None = None, progress: Progress = lambda
         ParityError: it no longer computes what it did.
         MissingRuntimeError: the runtime is not installed.
     """
-    progress("checking the manifest and the files")
-    manifest = manifests.opened(folder)
+    progress("checking the files and loading the model")
+    manifest, session = load(folder, runtime)
     progress("checking the structure")
-    row = FORMATS[manifest.format]
     model = folder / manifest.model
-    operators = row.operators(model)
+    operators = FORMATS[manifest.format].operators(model)
     if operators != manifest.operators:
         raise ArtifactError(f"{model}: its operators are not those of the manifest; export it again")
     progress("replaying parity")
     outputs = tuple(output.name for output in manifest.outputs)
     proof = Proof.read(folder, manifest.schema, manifest.preprocessing, outputs)
-    session = runtimes.load(model, runtime or row.runtime)
-    again, skipped = parity.replay(session, manifest.parity, proof, manifest.task)
+    with foreign.opening(session.metadata.runtime, model):
+        again, skipped = parity.replay(session, manifest.parity, proof, manifest.task)
     return Verified(
         artifact=manifest.name,
         files=len(manifest.files) + 1,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from mfedge import files, resources
+from mfedge import cache, files, resources
+from mfedge.artifacts import manifest
 from mfedge.artifacts.request import Request
 from mfedge.bench.measure.environment import libraries
-from mfedge.errors import UsageError
+from mfedge.errors import ArtifactError, UsageError
 from mfedge.extras import needing
 from mfedge.families.spec import Spec, to_dict
 from mfedge.families.table import check_kernels
@@ -83,10 +83,10 @@ def export(model: str, runtime: str) -> Path:
     variant = parse(model)
     assert variant is not None, "a path is not exported"
     spec = load_spec(variant.name)
-    cache = cache_folder() / _content(spec)
+    place = cache.exports() / _content(spec)
     if not RUNTIMES[runtime].artifacts:
         if variant.kernels == "native":
-            return _native_toml(spec, cache)
+            return _native_toml(spec, place)
         own = resources.is_file_name(variant.name)
         return Path(variant.name) if own else resources.folder("models") / f"{spec.name}.toml"
     row = next((row for row in FORMATS.values() if row.suffix == RUNTIMES[runtime].suffix), None)
@@ -94,18 +94,22 @@ def export(model: str, runtime: str) -> Path:
         raise UsageError(f"{model} for {runtime}: no format writes {RUNTIMES[runtime].suffix} files")
     size = None if spec.fixed_size is None else Size(*spec.fixed_size)
     request = Request.of(spec, (row.name,), size, precision=variant.precision, kernels=variant.kernels)
-    done = cache / request.name(row)
-    if (done / "manifest.json").is_file():
-        return done
-    with needing("export", f"{model} for {runtime}"):
-        from mfedge.artifacts.export import export as write
-    return write(request, cache)[0]
+    done = place / request.name(row)
+    if not _sound(done):
+        with needing("export", f"{model} for {runtime}"):
+            from mfedge.artifacts.export import export as write
+        (done,) = write(request, place)
+    cache.used(done)
+    return done
 
 
-def cache_folder() -> Path:
-    """Where exports of earlier runs are: MFEDGE_CACHE, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mfedge"
-    return Path(os.environ.get("MFEDGE_CACHE") or default) / "bench"
+def _sound(artifact: Path) -> bool:
+    """Whether it is there and as it was exported; a damaged one is made again."""
+    try:
+        manifest.opened(artifact)
+    except ArtifactError:
+        return False
+    return True
 
 
 def _content(spec: Spec) -> str:
@@ -123,12 +127,12 @@ def _content(spec: Spec) -> str:
     return digest.hexdigest()[:20]
 
 
-def _native_toml(spec: Spec, cache: Path) -> Path:
+def _native_toml(spec: Spec, place: Path) -> Path:
     """What PyTorch runs with native kernels: the whole spec in a file whose name says so."""
     check_kernels(spec)
     built = files.sha256(kernels_built.path("kernels"))
     lines = [f"# Native kernels of {built[:20]}.", *(f"{k} = {_toml(v)}" for k, v in to_dict(spec).items())]
-    path = cache / f"{spec.name}{NATIVE_SUFFIX}"
+    path = place / f"{spec.name}{NATIVE_SUFFIX}"
     files.write(path, "".join(f"{line}\n" for line in lines).encode())
     return path
 

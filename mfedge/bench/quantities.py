@@ -7,6 +7,8 @@ import re
 from mfedge.errors import UsageError
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_EXPONENT = {"M": 20, "G": 30, "T": 40}
+LEAST_MEMORY = 64 << 20
 LONGEST = 24 * 3600.0  # a budget over a day is a typing error
 
 
@@ -21,6 +23,19 @@ def duration(text: str) -> float:
     if not 0 < seconds <= LONGEST:
         raise UsageError(f"duration {text!r}: expected for instance 90s, 5m or 1.5h, at most 24h")
     return seconds
+
+
+def size_in_bytes(text: str) -> int:
+    """ "512M", "8G", "1.5GiB" → bytes; the units are powers of 1024.
+
+    Raises:
+        UsageError: anything else, or less than 64M, with which no runtime starts.
+    """
+    match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*([MGT])(?:i?B)?\s*", text, re.IGNORECASE | re.ASCII)
+    count = round(float(match[1]) * 2 ** _EXPONENT[match[2].upper()]) if match else 0
+    if count < LEAST_MEMORY:
+        raise UsageError(f"size {text!r}: expected for instance 512M or 8G, at least 64M")
+    return count
 
 
 def share(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,10 +18,13 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    json: Json = False,
+    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove what mfedge keeps to use again.")] = False,
+) -> None:
     """Say which runtimes and native kernels can be used here, and what to install for the others."""
-    from mfedge import __version__
-    from mfedge.errors import MissingRuntimeError
+    from mfedge import __version__, cache
+    from mfedge.errors import MissingRuntimeError, StorageError
     from mfedge.runtimes.table import RUNTIMES
 
     rows = []
@@ -31,8 +34,14 @@ def doctor(json: Json = False) -> None:
         except MissingRuntimeError as error:
             rows.append({"runtime": name, "version": None, "missing": str(error)})
     kernels = native_kernels()
+    if clear_cache:
+        try:
+            console.note(f"{cache.folder()}: removed {cache.clear() / 1e6:.1f} MB")
+        except OSError as error:
+            raise StorageError(f"{cache.folder()}: cannot be removed: {error.strerror}") from None
+    kept: dict[str, Any] = {"folder": str(cache.folder()), "bytes": cache.size(cache.folder()), "limit": cache.LIMIT}
     if json:
-        console.print_json({"mfedge": __version__, "runtimes": rows, "native": kernels})
+        console.print_json({"mfedge": __version__, "runtimes": rows, "native": kernels, "cache": kept})
         return
     print(f"mfedge {__version__}")
     for row in rows:
@@ -42,6 +51,7 @@ def doctor(json: Json = False) -> None:
         print(f"  {'for ' + row['runtime']:14} {row['missing'] or 'built'}")
     if kernels["static"]:
         print(f"  {'for C and C++':14} {kernels['header']}, {kernels['static']}")
+    print(f"{'cache':16} {kept['folder']}, {kept['bytes'] / 1e6:.1f} MB of at most {cache.LIMIT / 1e6:.0f} MB")
 
 
 def native_kernels() -> dict[str, Any]:

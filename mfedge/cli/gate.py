@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Cpu
+from mfedge.cli.options import MEMORY, TIME, Cpu, MaxMemory, MaxTime, limits
 
 if TYPE_CHECKING:
     from mfedge.bench.gate.figures import FigureLine
@@ -37,6 +37,8 @@ def gate(
         Path | None, typer.Option("--save-figures", help="Store the candidate's figures, a later baseline.")
     ] = None,
     cpu: Cpu = None,
+    max_memory: MaxMemory = MEMORY,
+    max_time: MaxTime = TIME,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the summary for a pull request.")] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
@@ -52,9 +54,10 @@ def gate(
     from mfedge.bench.quantities import duration, share
     from mfedge.sizes import parse_sizes
 
+    worker = limits(max_memory, max_time)
     settings = Settings(
         threshold=share(threshold), limit=share(limit), tolerance=tolerance, budget_seconds=duration(budget),
-        cpu=chosen_cpu(cpu),
+        cpu=chosen_cpu(cpu), timeout_seconds=worker.seconds, memory_bytes=worker.memory_bytes,
     )  # fmt: skip
     stored = baseline.suffix == ".json"
     at = [default_size(str(candidate.resolve()))] if sizes is None else parse_sizes(sizes)
@@ -86,7 +89,7 @@ def _gate(
 
     names = baseline.name, candidate.name
     pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
-    figures = _figures(baseline, candidate, pairs, sizes[0], settings.limit, save_figures)
+    figures = _figures(baseline, candidate, pairs, sizes[0], settings, save_figures)
     code, reasons = conclude((), figures)
     counted = Report(SCHEMA, *names, int(code), verdict(code), tuple(reasons), settings, figures, (), {}, 0, 0.0)
     if figures_only or code:
@@ -116,27 +119,30 @@ def _pairs(baseline: Path, candidate: Path, sizes: list[Size], runtimes: str | N
 
 
 def _figures(
-    baseline: Path, candidate: Path, pairs: list[Pair], size: Size, limit: float, save: Path | None
+    baseline: Path, candidate: Path, pairs: list[Pair], size: Size, settings: Settings, save: Path | None
 ) -> dict[str, tuple[FigureLine, ...]]:
     """By model file. With stored figures as the baseline, the size is theirs."""
     from mfedge import files as store
     from mfedge.bench.gate import figures
     from mfedge.formats.table import suffixes
+    from mfedge.workers.call import isolated
+    from mfedge.workers.process import Limits
 
+    count = isolated(figures.count, Limits(settings.timeout_seconds, settings.memory_bytes))
     if baseline.suffix == ".json":
         stored = figures.read(baseline)
         suffix = Path(stored.file).suffix
         file = candidate if candidate.is_file() else next(iter(sorted(candidate.glob(f"*{suffix}"))), candidate)
-        counted = figures.count(file, stored.size)
+        counted = count(file, stored.size)
         if save:
             store.write(save, figures.encode(counted))
-        return {file.name: tuple(figures.compare(stored, counted, limit))}
+        return {file.name: tuple(figures.compare(stored, counted, settings.limit))}
     found = {}
     for before, after in pairs:
         old, new = Path(before.path), Path(after.path)
         if new.name not in found and new.suffix in suffixes():
-            counted = figures.count(new, size)
+            counted = count(new, size)
             if save:
                 store.write(save, figures.encode(counted))
-            found[new.name] = tuple(figures.compare(figures.count(old, size), counted, limit))
+            found[new.name] = tuple(figures.compare(count(old, size), counted, settings.limit))
     return found

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-import signal
 import sys
-from types import FrameType
-from typing import cast
+import traceback
+from pathlib import Path
+from typing import NoReturn, cast
 
 import typer
 
-from mfedge import plugins
-from mfedge.errors import Exit, MfedgeError
+from mfedge import files, plugins
+from mfedge.cli import console, signals
+from mfedge.errors import Exit, FaultError, MfedgeError
 
 # What the command line adds to an error, by what the error is about.
 ADVICE = {"kernels": "leave out @native, or use --kernels portable"}
@@ -37,6 +39,7 @@ app = typer.Typer(
 def options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    debug: bool = typer.Option(False, "--debug", help="Show where an error comes from; at any place of the line."),
 ) -> None:
     """Mobile-Former on phones and small CPUs: exact networks, proven exports, believable latency."""
     if version:
@@ -49,28 +52,58 @@ def options(
         raise typer.Exit(Exit.USAGE)
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    for variable in ("OPENVINO_TELEMETRY_OPT_OUT", "ORT_DISABLE_TELEMETRY"):  # before either library is loaded
-        os.environ.setdefault(variable, "1")
-    signal.signal(signal.SIGTERM, _terminate)
+def run() -> NoReturn:
+    """Run the command line's command and end the process with its exit code."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
     try:
-        plugins.load()  # before the commands, whose help lists every row
-        for command in COMMANDS:
-            importlib.import_module(f"mfedge.cli.{command}").register(app)
-        sys.exit(app(standalone_mode=False))
-    except USAGE_ERROR as error:
+        signals.unwind()
+        code = _command([argument for argument in arguments if argument != "--debug"])
+        sys.stdout.flush()  # a disk that is full says so here, and not after the last handler
+    except BaseException as error:
+        code, line = _answer(error)
+        if debug and line:
+            traceback.print_exc()
+        if line:
+            console.note(f"error: {line}")
+    signals.end_at_once()
+    if signals.received is not None:
+        code = 128 + signals.received
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)  # the runtimes' own threads and destructors have nothing left to do that a user waits for
+
+
+def _command(arguments: list[str]) -> int:
+    """The exit code of one command."""
+    plugins.load()  # before the commands, whose help lists every row
+    for command in COMMANDS:
+        importlib.import_module(f"mfedge.cli.{command}").register(app)
+    return int(app(arguments, prog_name="mfedge", standalone_mode=False) or 0)
+
+
+def _answer(error: BaseException) -> tuple[int, str]:
+    """The exit code and the line for whatever ended a command."""
+    if isinstance(error, (KeyboardInterrupt, BrokenPipeError, typer.Abort)):
+        return Exit.INTERRUPTED, ""
+    if isinstance(error, SystemExit):
+        unread = isinstance(error.__context__, BrokenPipeError)  # which typer answers with an exit code of its own
+        return (Exit.INTERRUPTED if unread else error.code if isinstance(error.code, int) else Exit.DONE), ""
+    if isinstance(error, USAGE_ERROR):
         see = f"; see `{error.ctx.command_path} -h`" if error.ctx else ""
-        print(f"error: {' '.join(error.format_message().split()).rstrip('.')}{see}", file=sys.stderr)
-        sys.exit(Exit.USAGE)
-    except MfedgeError as error:
-        advice = f"; {ADVICE[error.about]}" if error.about in ADVICE else ""
-        print(f"error: {error}{advice}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, BrokenPipeError):
-        sys.exit(Exit.INTERRUPTED)
+        return Exit.USAGE, f"{' '.join(error.format_message().split()).rstrip('.')}{see}"
+    if isinstance(error, MfedgeError) and not isinstance(error, FaultError):
+        return error.exit_code, f"{error}; {ADVICE[error.about]}" if error.about in ADVICE else str(error)
+    if isinstance(error, OSError) and error.errno in files.FULL:
+        return Exit.STORAGE, str(files.storage_error(Path(error.filename or "standard output"), error))
+    if isinstance(error, MemoryError):
+        return Exit.STORAGE, "out of memory: this command needs more than there is; take a smaller size or model"
+    told = str(error) if isinstance(error, FaultError) else "".join(traceback.format_exception(error))
+    return Exit.FAULT, _fault(told)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM unwinds like Ctrl-C, so that what is half done is removed."""
-    raise SystemExit(128 + signum)
+def _fault(traceback: str) -> str:
+    """One line of a fault; the rest of it is for --debug."""
+    last = next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown")
+    return f"a fault of mfedge's own, not of yours: {last}; please report it with what --debug prints"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Json, Runtime
+from mfedge.cli.options import MEMORY, TIME, Json, MaxMemory, MaxTime, Runtime, limits
 
 
 def register(app: typer.Typer) -> None:
@@ -21,12 +21,15 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
     runtime: Runtime = None,
     threads: Annotated[int, typer.Option("--threads", min=1, max=256)] = 1,
+    max_memory: MaxMemory = MEMORY,
+    max_time: MaxTime = TIME,
     json: Json = False,
 ) -> None:
     """Classify a photograph with an artifact, preprocessed as its manifest says."""
     from mfedge.predict import classify
+    from mfedge.workers.call import isolated
 
-    result = classify(artifact, photo, top, runtime, threads)
+    result = isolated(classify, limits(max_memory, max_time))(artifact, photo, top, runtime, threads)
     if result.random_weights:
         console.note("warning: this artifact holds random weights: the classes below mean nothing")
     if json:

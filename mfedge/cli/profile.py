@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Cpu
+from mfedge.cli.options import MEMORY, TIME, Cpu, MaxMemory, MaxTime, limits
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +23,8 @@ def profile(
     runtime: Annotated[str | None, typer.Option("--runtime", help="Default: the first that reads it.")] = None,
     runs: Annotated[int, typer.Option("--runs", help="Inferences that are timed.", min=3, max=10_000)] = 20,
     cpu: Cpu = None,
+    max_memory: MaxMemory = MEMORY,
+    max_time: MaxTime = TIME,
     top: Annotated[int, typer.Option("--top", help="Operators that are listed.", min=0, max=1000)] = 10,
     output: Annotated[Path | None, typer.Option("--output", help="Folder for profile.json and the roofline.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The profile as JSON on standard output.")] = False,
@@ -38,6 +40,7 @@ def profile(
     from mfedge.bench.profile.run import encode
     from mfedge.bench.profile.run import profile as make
     from mfedge.sizes import parse_size
+    from mfedge.workers.call import isolated
 
     one = cases.default_size(model) if size is None else parse_size(size)
     if not cases.is_path(model):
@@ -46,7 +49,8 @@ def profile(
         progress("looking for the file")
         found = cases.resolve([model], [runtime] if runtime else _first(model), [one])[0]
         progress(f"profiling {found.label}")
-        made = make(Path(found.path), found.model, found.runtime, one, runs, chosen_cpu(cpu))
+        run = isolated(make, limits(max_memory, max_time))
+        made = run(Path(found.path), found.model, found.runtime, one, runs, chosen_cpu(cpu))
     if output is not None:
         store.write(output / "profile.json", encode(made))
         if made.timed:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Json, Runtime
+from mfedge.cli.options import MEMORY, TIME, Json, MaxMemory, MaxTime, Runtime, limits
 
 
 def register(app: typer.Typer) -> None:
@@ -18,13 +18,16 @@ def register(app: typer.Typer) -> None:
 def verify(
     artifact: Annotated[Path, typer.Argument(help="An artifact folder.")],
     runtime: Runtime = None,
+    max_memory: MaxMemory = MEMORY,
+    max_time: MaxTime = TIME,
     json: Json = False,
 ) -> None:
     """Check an artifact's sums and structure, and replay its proof. Needs no PyTorch."""
-    with console.progress() as progress:
-        from mfedge.artifacts.verify import verify as run
+    from mfedge.artifacts.verify import verify as run
+    from mfedge.workers.call import isolated
 
-        result = run(artifact, runtime, progress)
+    with console.progress() as progress:
+        result = isolated(run, limits(max_memory, max_time), progress)(artifact, runtime)
     if result.random_weights:
         console.note("warning: this artifact holds random weights; never ship it")
     if json:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mfedge import files
 from mfedge.cli import console
-from mfedge.cli.options import Json
+from mfedge.cli.options import MEMORY, TIME, Json, MaxMemory, MaxTime, limits
 from mfedge.errors import CheckpointError, UsageError
 from mfedge.extras import needing
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from mfedge.workers.call import isolated
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +27,8 @@ def convert(
     destination: Annotated[
         Path, typer.Argument(metavar="OUT.safetensors", help="The file to write; one that is there is replaced.")
     ],
+    max_memory: MaxMemory = MEMORY,
+    max_time: MaxTime = TIME,
     json: Json = False,
 ) -> None:
     """Keep a checkpoint's network and nothing else, as .safetensors. Nothing in IN is executed."""
@@ -38,43 +38,22 @@ def convert(
         raise UsageError(f"{destination}: its folder does not exist")
     if destination.is_dir():
         raise UsageError(f"{destination}: expected a file, found a folder")
-    with needing("export", "weights convert"):
-        from mfedge.checkpoint import read_state_dict
-
-    state = read_state_dict(source)
-    write_safetensors(state, destination)
+    with files.beside(destination) as made:
+        count = isolated(converted, limits(max_memory, max_time), refuse=CheckpointError)(source, made)
     result = {
         "file": str(destination),
-        "tensors": len(state),
+        "tensors": count,
         "bytes": destination.stat().st_size,
         "sha256": files.sha256(destination),
     }
     if json:
         console.print_json(result)
         return
-    print(f"{destination}: {len(state)} tensors, {destination.stat().st_size / 1e6:.1f} MB, sha256 {result['sha256']}")
+    print(f"{destination}: {count} tensors, {destination.stat().st_size / 1e6:.1f} MB, sha256 {result['sha256']}")
 
 
-def write_safetensors(state: dict[str, Tensor], destination: Path) -> None:
-    """Write tensors beside `destination`, then rename: the file is there whole, or what was there before is.
-
-    Raises:
-        CheckpointError: a tensor that the format cannot hold.
-        StorageError: the disk is full, or the folder cannot be written.
-    """
-    import safetensors.torch
-    from safetensors import SafetensorError
-
-    try:
-        # A copy of each: tensors that share memory, which torch files may hold, are refused by the format.
-        data = safetensors.torch.save({key: tensor.contiguous().clone() for key, tensor in state.items()})
-    except (
-        SafetensorError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:  # its ways to refuse one
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{destination}: a tensor that safetensors cannot hold ({first})") from None
-    files.write(destination, data)
+def converted(source: Path, destination: Path) -> int:
+    """As `mfedge.checkpoint.convert`, which brings PyTorch: only the process that opens the file needs it."""
+    with needing("export", "weights convert"):
+        from mfedge.checkpoint import convert
+    return convert(source, destination)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import prod
+from pathlib import Path
 
 from msgspec import Struct
+
+from mfedge.errors import ArtifactError, UsageError
+from mfedge.sizes import Size
 
 
 class Tensor(Struct, frozen=True):
@@ -79,3 +83,23 @@ class Graph(Struct, frozen=True):
             alive -= done
             now -= sum(self.tensors[name].bytes for name in done)
         return peak
+
+
+def check_input(path: Path, found: Sequence[int | None], size: Size) -> None:
+    """Refuse a file that does not take one image of this size.
+
+    Args:
+        path: of the file.
+        found: the shape of its one input, as (B, 3, H, W) if it is what mfedge takes; None where it is dynamic.
+        size: asked for.
+
+    Raises:
+        ArtifactError: the input is not one RGB image.
+        UsageError: it is one of another size.
+    """
+    batch, channels, *sides = found if len(found) == 4 else (0, 0, 0, 0)
+    if batch not in (None, 1) or channels not in (None, 3):
+        shown = ", ".join("?" if side is None else str(side) for side in found)
+        raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found ({shown})")
+    if any(side not in (None, wanted) for side, wanted in zip(sides, (size.height, size.width), strict=True)):
+        raise UsageError(f"{path}: the model takes {'x'.join(str(side or 'any') for side in sides)}, found {size}")

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from msgspec import Struct
 
-from mfedge.errors import ArtifactError, MfedgeError, UnknownOperatorError, UnsupportedError, UsageError
+from mfedge.errors import CheckpointError, UnknownOperatorError, UnsupportedError, UsageError
 from mfedge.precisions import Precision
 from mfedge.sizes import Size
+from mfedge.workers import foreign
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -34,6 +36,7 @@ class Format(Struct, frozen=True):
     runtime: str  # proves a file, and runs it unless another one is asked for
     package: str  # "mfedge.formats.onnx"
     libraries: tuple[str, ...]  # distributions that have a hand in the bytes: a manifest records their versions
+    reader: str  # who takes a file apart, for messages
     companions: tuple[str, ...] = ()  # suffixes of files that a model keeps its weights in, beside it
     norm: bytes | None = None  # how the file spells a BatchNorm that is still in it; None: the format has none
 
@@ -47,12 +50,14 @@ class Format(Struct, frozen=True):
 
         Raises:
             UnsupportedError: the trace has an operator without a rule, or weights cannot be stored so.
+            CheckpointError: a weight is too large for the type that it would be stored as.
         """
         module = self._module("lower")
         if precision.stored not in module.STORES:
             raise UnsupportedError(
                 f"{self.name}: cannot store weights as {precision.stored}; expected one of {', '.join(module.STORES)}"
             )
+        check_range(program, precision)
         try:
             module.write(program, path, precision, outputs)
         except UnknownOperatorError as error:
@@ -65,13 +70,9 @@ class Format(Struct, frozen=True):
         Raises:
             ArtifactError: the file is damaged or does not take this size.
         """
-        try:
-            return cast("Graph", self._module("read").graph(path, size))
-        except MfedgeError:
-            raise
-        except Exception as error:  # each library has exceptions of its own for a damaged file
-            first = next(iter(str(error).splitlines()), "")
-            raise ArtifactError(f"{path}: cannot be read at {size}: {type(error).__name__}: {first}"[:400]) from None
+        module = self._module("read")
+        with foreign.opening(self.reader, path):
+            return cast("Graph", module.graph(path, size))
 
     def operators(self, path: Path) -> dict[str, int]:
         """The operators of a model file by type, most frequent first; constants, inputs and outputs are none.
@@ -82,7 +83,9 @@ class Format(Struct, frozen=True):
             ArtifactError: the file is not a sound model of this format.
             MissingRuntimeError: it has native operators, and the library that is needed to read them is not there.
         """
-        counts = Counter(self._module("read").operators(path))
+        module = self._module("read")
+        with foreign.opening(self.reader, path):
+            counts = Counter(module.operators(path))
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def companions_of(self, path: Path) -> list[Path]:
@@ -148,6 +151,30 @@ def read_graph(path: Path, size: Size) -> Graph:
     return format_of(path).graph(path, size)
 
 
+def check_range(program: ExportedProgram, precision: Precision) -> None:
+    """Refuse weights that would be stored as infinity. Folded weights can be: BatchNorm divides by a small deviation.
+
+    Raises:
+        CheckpointError: naming them and the largest.
+    """
+    if not np.issubdtype(np.dtype(precision.stored), np.floating):
+        return
+    most = float(np.finfo(precision.stored).max)
+    tensors = {**program.state_dict, **program.constants}
+    largest = {
+        name: float(value.detach().abs().max())
+        for name, value in tensors.items()
+        if hasattr(value, "is_floating_point") and value.is_floating_point() and value.numel()
+    }
+    beyond = {name: value for name, value in largest.items() if not value <= most}
+    if beyond:
+        worst = max(beyond, key=lambda name: beyond[name])
+        raise CheckpointError(
+            f"weights for {precision.name}: expected magnitudes up to {most:g}, found {beyond[worst]:g} in {worst}"
+            f"{f' and {len(beyond) - 1} more' if len(beyond) > 1 else ''}; take --precision fp32"
+        )
+
+
 def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)
 
@@ -160,6 +187,7 @@ add(
         runtime="onnxruntime",
         package="mfedge.formats.onnx",
         libraries=("onnx", "onnx-ir", "onnxsim", "onnxruntime"),
+        reader="onnx",
         companions=(".data",),
         norm=b"BatchNormalization",
     )
@@ -172,6 +200,7 @@ add(
         runtime="openvino",
         package="mfedge.formats.openvino",
         libraries=("openvino",),
+        reader="OpenVINO",
         companions=(".bin",),
         norm=b'type="BatchNormInference"',
     )
@@ -184,5 +213,6 @@ add(
         runtime="litert",
         package="mfedge.formats.tflite",
         libraries=("ai-edge-litert", "flatbuffers"),
+        reader="mfedge's TFLite reader",
     )
 )

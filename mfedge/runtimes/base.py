@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfedge.arrays import Array
+from mfedge.errors import UsageError
 
 
 class Metadata(Struct, frozen=True):
@@ -57,7 +59,8 @@ class Session(Protocol):
             Name → array, in the order of `metadata.outputs`.
 
         Raises:
-            ArtifactError: the file does not take this shape.
+            UsageError: the file does not take this shape.
+            ArtifactError: the runtime cannot run it.
         """
 
     def prepare(self, images: Array) -> Any:
@@ -77,10 +80,23 @@ class Runtime(Protocol):
         """Raises MissingRuntimeError, or ArtifactError if the file cannot be loaded."""
 
 
-def first_line(error: Exception) -> str:
-    """A library's message without its stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def check_images(metadata: Metadata, shape: Sequence[int]) -> None:
+    """Refuse images that the file does not take, before its runtime does so in words of its own.
+
+    Raises:
+        UsageError: of another size, or not (B, 3, H, W).
+    """
+    batch, _, *sides = nchw(metadata.input_shape, metadata.layout)
+    if len(shape) != 4 or shape[1] != 3 or batch not in (None, shape[0]):
+        raise UsageError(f"{metadata.runtime}: expected images ({batch or 'B'}, 3, H, W), found {tuple(shape)}")
+    if any(side not in (None, found) for side, found in zip(sides, shape[2:], strict=True)):
+        expected = "x".join(str(side or "any") for side in sides)
+        raise UsageError(f"{metadata.runtime}: the model takes {expected}, found {shape[2]}x{shape[3]}")
+
+
+def nchw(shape: Sequence[int | None], layout: str) -> tuple[int | None, ...]:
+    """A shape in another layout as (B, 3, H, W)."""
+    return tuple(shape[layout.index(letter)] for letter in "NCHW")
 
 
 def dominant(elements: dict[str, int]) -> str | None:

@@ -15,8 +15,9 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, dominant, first_line
+from mfedge.runtimes.base import Metadata, check_images, dominant
 from mfedge.runtimes.table import missing
+from mfedge.workers import foreign
 
 NAME = "litert"
 CUSTOM = "mfedge."  # how the names of native operators begin, as no other text in a file does
@@ -54,7 +55,7 @@ class TfliteSession:
             )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{path}: {name} cannot load it: {first_line(error)}") from None
+            raise ArtifactError(f"{path}: {name} cannot load it: {foreign.reason(error)}") from None
         stored = _stored(self._interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(inputs[0]["shape"]) != 4:
@@ -98,8 +99,7 @@ class TfliteSession:
         return {name: np.array(self._interpreter.get_tensor(index)) for name, index in self._outputs.items()}
 
     def prepare(self, images: Array) -> Array:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ArtifactError(f"{self.metadata.runtime}: expected images (1, 3, H, W), found {images.shape}")
+        check_images(self.metadata, images.shape)
         prepared = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         if prepared.shape != self._shape:
             self._resize(prepared.shape)
@@ -110,14 +110,11 @@ class TfliteSession:
         self._interpreter.invoke()
 
     def _resize(self, shape: tuple[int, ...]) -> None:
-        allowed = self.metadata.input_shape
-        if any(size not in (wanted, None) for wanted, size in zip(shape, allowed, strict=True)):
-            raise ArtifactError(f"{self.metadata.runtime} cannot run {shape}: the file takes {allowed} (NHWC)")
         try:
             self._interpreter.resize_tensor_input(self._input, list(shape), strict=True)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{self.metadata.runtime} cannot run {shape}: {first_line(error)}") from None
+            raise ArtifactError(f"{self.metadata.runtime} cannot run {shape}: {foreign.reason(error)}") from None
         self._shape = shape
 
 
@@ -133,7 +130,7 @@ def delegate(library: Any, name: str) -> Any:
         return library.load_delegate(str(file))
     except (ValueError, OSError, AttributeError) as error:
         raise MissingRuntimeError(
-            f"{name}: does not take the native kernels of {file}: {first_line(error)}",
+            f"{name}: does not take the native kernels of {file}: {foreign.reason(error)}",
             about="kernels",
         ) from None
 

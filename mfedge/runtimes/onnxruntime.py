@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else a thread of onnxruntime 1.32 stores events and sends them
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,8 +12,9 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, dominant, first_line
+from mfedge.runtimes.base import Metadata, check_images, dominant
 from mfedge.runtimes.table import missing
+from mfedge.workers import foreign
 
 NAME = "onnxruntime"
 DOMAIN = b"mfedge"  # of the native operators
@@ -57,7 +54,7 @@ class OnnxruntimeSession:
         try:
             self._session = library.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises types of its own C++ module, with no common base but this
-            raise ArtifactError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from None
+            raise ArtifactError(f"{path}: onnxruntime cannot load it: {foreign.reason(error)}") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found {[i.shape for i in inputs]}")
@@ -80,13 +77,15 @@ class OnnxruntimeSession:
         )
 
     def run(self, images: Array) -> dict[str, Array]:
+        check_images(self.metadata, images.shape)
         try:
             values = self._session.run(self._outputs, {self._input: np.ascontiguousarray(images)})
         except Exception as error:  # as above
-            raise ArtifactError(f"onnxruntime cannot run {images.shape}: {first_line(error)}") from None
+            raise ArtifactError(f"onnxruntime cannot run {images.shape}: {foreign.reason(error)}") from None
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def prepare(self, images: Array) -> Array:
+        check_images(self.metadata, images.shape)
         return np.ascontiguousarray(images)
 
     def invoke(self, prepared: Any) -> None:
@@ -104,7 +103,7 @@ def register(options: Any) -> None:
         options.register_custom_ops_library(str(library))
     except Exception as error:  # as in OnnxruntimeSession
         raise MissingRuntimeError(
-            f"native kernels: onnxruntime {version()} cannot load {library}: {first_line(error)}; reinstall mfedge"
+            f"native kernels: onnxruntime {version()} cannot load {library}: {foreign.reason(error)}; reinstall mfedge"
         ) from None
 
 

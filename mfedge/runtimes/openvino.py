@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
-
 import re
 from functools import cache
 from pathlib import Path
@@ -17,8 +13,9 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, dominant, first_line
+from mfedge.runtimes.base import Metadata, check_images, dominant
 from mfedge.runtimes.table import missing
+from mfedge.workers import foreign
 
 NAME = "openvino"
 TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8"}
@@ -92,15 +89,15 @@ def _core_with(library: Path) -> Any:
         core.add_extension(str(library))
     except RuntimeError as error:
         raise MissingRuntimeError(
-            f"native kernels: OpenVINO {version()} cannot load {library}: {reason(error)}; reinstall mfedge"
+            f"native kernels: OpenVINO {version()} cannot load {library}: {said(error)}; reinstall mfedge"
         ) from None
     return core
 
 
-def reason(error: Exception) -> str:
+def said(error: Exception) -> str:
     """What a native operator has said, else the first line of OpenVINO's own message."""
     found = re.search(rf"{OPSET}\.\w+ '.*", str(error))
-    return found[0] if found else first_line(error)
+    return found[0] if found else foreign.reason(error)
 
 
 class OpenvinoSession:
@@ -118,7 +115,7 @@ class OpenvinoSession:
             model = core.read_model(path)
             self._compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
-            raise ArtifactError(f"{path}: OpenVINO cannot load it: {reason(error)}") from None
+            raise ArtifactError(f"{path}: OpenVINO cannot load it: {said(error)}") from None
         if len(model.inputs) != 1 or model.inputs[0].partial_shape.rank.get_length() != 4:
             raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found {model.inputs}")
         self._request = self._compiled.create_infer_request()
@@ -142,14 +139,16 @@ class OpenvinoSession:
         )
 
     def run(self, images: Array) -> dict[str, Array]:
+        check_images(self.metadata, images.shape)
         try:  # not infer(): in OpenVINO 2026.4 that one returns old results where an operation fails, and says nothing
             self._request.start_async({0: np.ascontiguousarray(images)})
             self._request.wait()
         except RuntimeError as error:
-            raise ArtifactError(f"OpenVINO cannot run {images.shape}: {reason(error)}") from None
+            raise ArtifactError(f"OpenVINO cannot run {images.shape}: {said(error)}") from None
         return {name: np.array(self._request.get_output_tensor(i).data) for i, name in enumerate(self._names)}
 
     def prepare(self, images: Array) -> Any:
+        check_images(self.metadata, images.shape)
         return _library().Tensor(np.ascontiguousarray(images))
 
     def invoke(self, prepared: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from msgspec import Struct
 
 from mfedge.errors import ArtifactError, MissingRuntimeError, UsageError
+from mfedge.workers import foreign
 
 if TYPE_CHECKING:
     from mfedge.runtimes.base import Runtime, Session
@@ -133,7 +134,9 @@ def load(path: Path, runtime: str | None = None, threads: int = 1) -> Session:
         row = runtime_named(runtime)
     if file.suffix != row.suffix:
         raise UsageError(f"{path}: {row.name} takes {row.suffix} files, found {file.suffix or 'no suffix'}")
-    return row.open().load(file, threads)
+    opened = row.open()
+    with foreign.opening(row.label, file):
+        return opened.load(file, threads)
 
 
 add(

@@ -16,6 +16,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mfedge.workers.foreign import OUT_OF_MEMORY
+
 MESSAGE = 400  # characters of a child's last words that are shown
 Status = Literal["failed", "killed", "timeout"]
 
@@ -37,10 +39,11 @@ class Limits(Struct, frozen=True):
 class Death(Exception):
     """A worker is gone, or was ended; `reason` continues a sentence that begins with what it was doing."""
 
-    def __init__(self, status: Status, reason: str) -> None:
+    def __init__(self, status: Status, reason: str, signal: int | None = None) -> None:
         super().__init__(reason)
         self.status: Status = status
         self.reason = reason
+        self.signal = signal
 
 
 class Process:
@@ -119,9 +122,15 @@ class Process:
         code = self._process.wait()
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            hint = "; the system may be out of memory" if code == -signal.SIGKILL else ""
-            return Death("killed", f"died of signal {-code} ({name}){hint}")
+            hint = "; the system may be out of memory" if code == -signal.SIGKILL else self._memory_hint()
+            return Death("killed", f"died of signal {-code} ({name}){hint}", -code)
         return Death("failed", f"ended with code {code}: {self.last_words() or 'no message'}")
+
+    def _memory_hint(self) -> str:
+        """A library that is refused memory often aborts, and says so only on standard error."""
+        if not any(sign in self.last_words().lower() for sign in OUT_OF_MEMORY):
+            return ""
+        return f"; it was refused memory beyond {self.limits.address_space / 2**30:.3g} GiB"
 
     def last_words(self) -> str:
         """The last line that the process wrote to its standard error."""

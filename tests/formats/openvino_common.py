@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
-
-os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
 
 import numpy as np
 import openvino as ov

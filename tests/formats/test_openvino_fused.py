@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-
-os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
 
 import numpy as np
 import openvino as ov

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
 
 import numpy as np
 import openvino as ov

@@ -20,6 +20,7 @@ from mfedge.bench.results.intervals import Interval
 from mfedge.bench.results.schema import Visit
 from mfedge.errors import Exit
 from mfedge.sizes import Size
+from mfedge.workers.process import Limits
 
 SCHEMA = "mfedge.gate/1"
 CaseVerdict = Literal["pass", "regression", "inconclusive"]
@@ -39,6 +40,8 @@ class Settings(Struct, frozen=True):
     tolerance: float = 1e-3  # of the outputs, relative to the largest one
     cpu: int | None = None
     budget_seconds: float = 300.0
+    timeout_seconds: float = Limits().seconds  # of any single answer of a process that opens a model
+    memory_bytes: int = Limits().memory_bytes  # that such a process may take
     seed: int = 0
 
 

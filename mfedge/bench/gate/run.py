@@ -46,7 +46,12 @@ class Gate:
         self._pairs = {(before.runtime, before.size): (before, after) for before, after in pairs}
         self._settings, self._note, self._loader = settings, note, loader
         self._protocol = protocol or Protocol(
-            cpu=settings.cpu, warmup_seconds=1.5, samples_per_visit=3, seed=settings.seed
+            cpu=settings.cpu,
+            warmup_seconds=1.5,
+            samples_per_visit=3,
+            timeout_seconds=settings.timeout_seconds,
+            memory_bytes=settings.memory_bytes,
+            seed=settings.seed,
         )
         self._order = random.Random(settings.seed)
         self._visits: dict[CaseKey, dict[str, list[Visit]]] = {k: {side: [] for side in SIDES} for k in self._pairs}
@@ -125,7 +130,7 @@ class Gate:
             if error.exit_code == Exit.ENVIRONMENT or error.status == "threads":
                 raise GateError(Exit.ENVIRONMENT, f"{side}: {error}") from None
             if side == "candidate":
-                raise GateError(Exit.REGRESSION, f"candidate: {error.status}: {error}") from None
+                raise GateError(error.exit_code, f"candidate: {error.status}: {error}") from None
             raise GateError(Exit.USAGE, f"baseline: cannot be measured: {error}") from None
 
     def _same_environment(self, workers: dict[str, Worker]) -> None:

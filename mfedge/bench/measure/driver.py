@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import signal
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +13,8 @@ from mfedge.bench.measure.environment import out_of_memory_kills
 from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results.schema import Load, Protocol, Status
 from mfedge.errors import Exit, MfedgeError
+from mfedge.runtimes.table import RUNTIMES
+from mfedge.workers.process import Death, Limits, Process
 
 SETTLE_BELOW = 0.05  # seconds: a longer inference does not notice what another process left in the caches
 ONE_THREAD = {
@@ -28,11 +22,6 @@ ONE_THREAD = {
     "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0",  # no spinning
     "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONHASHSEED": "0",
 }  # fmt: skip
-
-
-def module_path() -> str:
-    """PYTHONPATH of a child that finds the same modules as this process, installed or not."""
-    return os.pathsep.join([str(Path(__file__).resolve().parents[3]), *filter(None, sys.path)])
 
 
 R = TypeVar("R", bound=messages.Reply)
@@ -55,23 +44,13 @@ class Worker:
         self.loaded: messages.Loaded | None = None
         self.warm: messages.Warm | None = None
         self._protocol = protocol
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        self._buffer = b""
         self._started: threads.Usage | None = None
         self._kills = out_of_memory_kills()
-        environment = {
-            **os.environ,
-            **ONE_THREAD,
-            "OMP_NUM_THREADS": str(protocol.threads),
-            "PYTHONPATH": module_path(),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mfedge.bench.measure.worker", case.runtime, loader],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the parent, which then ends the workers
+        self._process = Process(
+            "mfedge.bench.measure.worker",
+            (case.runtime, loader),
+            Limits(protocol.timeout_seconds, protocol.memory_bytes),
+            {**ONE_THREAD, "OMP_NUM_THREADS": str(protocol.threads)},
         )
 
     @property
@@ -91,7 +70,14 @@ class Worker:
         size = case.size
         self.loaded = self._ask(
             messages.LoadModel(
-                case.path, case.runtime, protocol.threads, size.height, size.width, protocol.seed, protocol.cpu
+                case.path,
+                case.runtime,
+                protocol.threads,
+                size.height,
+                size.width,
+                protocol.seed,
+                protocol.cpu,
+                self._process.limits.address_space,
             ),
             messages.Loaded,
         )
@@ -154,62 +140,33 @@ class Worker:
 
     def leave(self) -> None:
         """Ask the process to end; `close` waits for it."""
-        with contextlib.suppress(OSError):
-            if self._process.stdin:
-                self._process.stdin.close()
+        self._process.leave()
 
     def close(self) -> None:
         """End the process; at once, if it does not leave by itself."""
-        self.leave()
-        try:
-            self._process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
-        self._errors.close()
+        self._process.close()
 
     def _ask(self, request: messages.Request, kind: type[R]) -> R:
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            raise self._death() from None
+            self._process.send(msgspec.json.encode(request))
+        except Death as death:
+            raise self._gone(death) from None
         return self._answer(kind)
 
     def _answer(self, kind: type[R]) -> R:
-        assert self._process.stdout is not None
-        end = time.monotonic() + self._protocol.timeout_seconds
-        descriptor = self._process.stdout.fileno()
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
-            if not ready:
-                self._process.kill()
-                raise WorkerError("timeout", f"no answer within {self._protocol.timeout_seconds:g} s; it was ended")
-            chunk = os.read(descriptor, 1 << 20)
-            if not chunk:
-                raise self._death()
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            line = self._process.receive()
+        except Death as death:
+            raise self._gone(death) from None
         reply = msgspec.json.decode(line, type=messages.Reply)
         if isinstance(reply, messages.Failed):
             raise WorkerError("failed", " ".join(reply.message.split()), Exit.of(reply.exit_code))
         assert isinstance(reply, kind), f"expected {kind.__name__}, found {type(reply).__name__}"
         return reply
 
-    def _death(self) -> WorkerError:
-        """Why the process is gone, in one line."""
-        code = self._process.wait()
+    def _gone(self, death: Death) -> WorkerError:
+        """The error for a process that is gone: the file is at fault, unless the whole machine was short of memory."""
         kills = out_of_memory_kills()
-        if code == -signal.SIGKILL and kills is not None and self._kills is not None and kills > self._kills:
+        if death.signal == signal.SIGKILL and kills is not None and self._kills is not None and kills > self._kills:
             return WorkerError("killed", "out of memory: the kernel killed the process")
-        if code < 0:
-            hint = "; the system may be out of memory" if code == -signal.SIGKILL else ""
-            return WorkerError("killed", f"the process was ended by {signal.Signals(-code).name}{hint}")
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        return WorkerError(
-            "failed", f"the process ended with code {code}: {lines[-1] if lines else 'no message'}"[:400]
-        )
+        return WorkerError(death.status, f"{RUNTIMES[self.case.runtime].label} {death.reason}", Exit.ARTIFACT)

@@ -17,6 +17,7 @@ class LoadModel(Struct, frozen=True, tag="load"):
     width: int
     seed: int
     cpu: int | None
+    memory_bytes: int
 
 
 class WarmUp(Struct, frozen=True, tag="warm"):

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Protocol as Interface
@@ -118,7 +116,7 @@ class Run:
         self._late = False
 
     def execute(self, refine: bool = False) -> Result:
-        """Measure everything the budget allows; Ctrl-C and SIGTERM end it with what there is.
+        """Measure everything the budget allows; a KeyboardInterrupt ends it with what there is.
 
         Args:
             refine: then bisect for the crossover of every runtime, as long as time is left.
@@ -143,11 +141,10 @@ class Run:
 
         ended = ""
         try:
-            with terminate_as_interrupt():
-                self._passes({size for _, _, size in self._records}, self._deadline, measured)
-                if refine:
-                    self._refine(measured)
-                ended = PRECISE if self._left() > 0 and self._finished() else OUT_OF_TIME
+            self._passes({size for _, _, size in self._records}, self._deadline, measured)
+            if refine:
+                self._refine(measured)
+            ended = PRECISE if self._left() > 0 and self._finished() else OUT_OF_TIME
         except KeyboardInterrupt:
             ended = INTERRUPTED
         return so_far(ended)
@@ -311,21 +308,3 @@ PRECISE = "every interval is as narrow as asked, or has all its rounds"
 def weight(size: Size) -> float:
     """A size's share of the budget."""
     return LOADING + size.pixels / 224**2
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, in the main thread."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -21,15 +21,16 @@ import msgspec
 from mfedge import plugins
 from mfedge.arrays import random_images
 from mfedge.bench.measure import messages
-from mfedge.errors import MfedgeError
+from mfedge.errors import Exit, MfedgeError
 from mfedge.runtimes.table import RUNTIMES
+from mfedge.workers import foreign
+from mfedge.workers.child import confine
 
 if TYPE_CHECKING:
     from mfedge.runtimes.base import Session
 
 LOADER = "mfedge.runtimes:load"
 WINDOW_SECONDS, WINDOW_RUNS = 0.12, 2  # of warm-up: at least so long and so many
-OUT_OF_MEMORY = ("bad_alloc", "not enough memory", "can't allocate memory", "failed to allocate", "cannot allocate")
 
 
 class Bench:
@@ -43,6 +44,7 @@ class Bench:
 
     def load(self, request: messages.LoadModel) -> messages.Loaded:
         """Pin, load, prepare, and run once."""
+        confine(request.memory_bytes)
         pin_all_threads(request.cpu)
         self._images = random_images(request.seed, request.height, request.width)
         start = time.perf_counter()
@@ -149,15 +151,14 @@ def _handle(bench: Bench, request: messages.Request) -> messages.Reply:
     except MfedgeError as error:
         return messages.Failed(str(error), error.exit_code)
     except Exception as error:  # whatever a runtime throws is this case's result, not the end of the run
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
-            return messages.Failed(f"out of memory: {text}" if text else "out of memory", 1)
-        return messages.Failed(f"{type(error).__name__}: {text}"[:400], 1)
+        short = "out of memory: " if foreign.is_out_of_memory(error) else ""
+        return messages.Failed(f"{short}{foreign.reason(error)}", Exit.ARTIFACT)
 
 
 def main(arguments: list[str]) -> None:
     """Read requests until end of file."""
     runtime, loader = arguments[0], arguments[1] if len(arguments) > 1 else LOADER
+    confine(None)
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
 

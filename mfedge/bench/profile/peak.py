@@ -28,7 +28,8 @@ COPY_BYTES = 192 << 20  # far beyond any last-level cache
 
 def measure(cpu: int | None) -> Peak:
     """In a process of its own, as its libraries must be told to use one thread before they load."""
-    from mfedge.bench.measure.driver import ONE_THREAD, module_path
+    from mfedge.bench.measure.driver import ONE_THREAD
+    from mfedge.workers.process import module_path
 
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": module_path()}
     command = [sys.executable, "-m", "mfedge.bench.profile.peak", "" if cpu is None else str(cpu)]

@@ -22,6 +22,7 @@ from mfedge.formats.graph import Graph, Node
 from mfedge.formats.table import read_graph
 from mfedge.runtimes.table import runtime_named
 from mfedge.sizes import Size
+from mfedge.workers import foreign
 
 WARMUP = 3
 
@@ -47,16 +48,18 @@ def profile(path: Path, model: str, runtime: str, size: Size, runs: int = 20, cp
     counted = read_graph(path, size) if row.artifacts else None
     with pinned(cpu):
         session = runtimes.load(path, runtime=runtime, threads=1)
-        prepared = session.prepare(images)
-        seconds = []
-        for _ in range(WARMUP + runs):
-            start = time.perf_counter()
-            session.invoke(prepared)
-            seconds.append(time.perf_counter() - start)
-        if row.profiler is not None:
-            measured = imported(row.profiler)(path, images, runs, counted)
-        else:
-            measured = profilers.untimed(row.label, counted)
+        with foreign.opening(row.label, path):
+            prepared = session.prepare(images)
+            seconds = []
+            for _ in range(WARMUP + runs):
+                foreign.alive()
+                start = time.perf_counter()
+                session.invoke(prepared)
+                seconds.append(time.perf_counter() - start)
+            if row.profiler is not None:
+                measured = imported(row.profiler)(path, images, runs, counted)
+            else:
+                measured = profilers.untimed(row.label, counted)
     return assemble(
         measured, counted, reached, model, runtime, str(session.metadata.version), size, path,
         statistics.median(seconds[WARMUP:]), runs,

@@ -19,6 +19,7 @@ from mfedge.bench.results.intervals import Round
 from mfedge.errors import UsageError
 from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
+from mfedge.workers.process import Limits
 
 STORED = files.Stored("a result", "mfedge.bench", 2, 256 << 20, UsageError)
 SCHEMA = f"{STORED.schema}/{STORED.current}"
@@ -43,6 +44,7 @@ class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
     warmup_seconds: float = 3.0  # at most
     warmup_agreement: float = 0.03  # of two consecutive windows' medians
     timeout_seconds: float = 180.0  # of any single answer of a worker
+    memory_bytes: int = Limits().memory_bytes  # that a worker may take
     seed: int = 0  # of the order of the cases and of the input image
 
 

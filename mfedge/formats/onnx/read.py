@@ -8,7 +8,7 @@ from typing import Any
 
 from mfedge.errors import ArtifactError
 from mfedge.formats import fused_graph as graph_native
-from mfedge.formats.graph import Graph, Node, Tensor
+from mfedge.formats.graph import Graph, Node, Tensor, check_input
 from mfedge.sizes import Size
 
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "FusedConv": 1}  # where the weight is
@@ -16,17 +16,17 @@ PRODUCTS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
 
 
 def graph(path: Path, size: Size) -> Graph:
-    """Raises ArtifactError if the file has not one image input."""
+    """Raises ArtifactError or UsageError if the file does not take one image of this size."""
     import onnx
 
     model = onnx.load(str(path))
     weights = {initializer.name for initializer in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+    if len(inputs) != 1:
         raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found {len(inputs)} inputs")
-    for dim, value in zip(inputs[0].type.tensor_type.shape.dim, (1, 3, size.height, size.width), strict=True):
-        if dim.HasField("dim_value") and dim.dim_value not in (0, value):
-            raise ArtifactError(f"{path}: expected an input of {dim.dim_value}, found {value} (at {size})")
+    dims = inputs[0].type.tensor_type.shape.dim
+    check_input(path, [dim.dim_value or None for dim in dims], size)
+    for dim, value in zip(dims, (1, 3, size.height, size.width), strict=True):
         dim.dim_value = value
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")

@@ -7,10 +7,6 @@ Whole blocks are fused operators, written by the rule of `mfedge.formats.fused`.
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar

@@ -8,7 +8,7 @@ from typing import Any
 
 from mfedge.errors import ArtifactError
 from mfedge.formats import fused_graph as graph_native
-from mfedge.formats.graph import Graph, Node, Tensor
+from mfedge.formats.graph import Graph, Node, Tensor, check_input
 from mfedge.sizes import Size
 
 INERT = {"Constant", "Parameter", "Result"}
@@ -19,6 +19,11 @@ def graph(path: Path, size: Size) -> Graph:
     from mfedge.runtimes.openvino import core_for
 
     model = core_for(path).read_model(str(path))
+    if len(model.inputs) != 1:
+        raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found {len(model.inputs)} inputs")
+    taken = model.inputs[0].partial_shape
+    if taken.rank.is_static:
+        check_input(path, [None if dim.is_dynamic else dim.get_length() for dim in taken], size)
     model.reshape([1, 3, size.height, size.width])
     tensors: dict[str, Tensor] = {}
     nodes, inputs, outputs = [], [], []

@@ -11,7 +11,7 @@ import numpy as np
 
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.formats import fused_graph as graph_native
-from mfedge.formats.graph import Graph, Node, Tensor
+from mfedge.formats.graph import Graph, Node, Tensor, check_input
 from mfedge.runtimes.litert import CUSTOM, delegate
 from mfedge.sizes import Size
 
@@ -32,8 +32,15 @@ def graph(path: Path, size: Size) -> Graph:
         experimental_delegates=[delegate(library, "litert")] if native else [],
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
-    (image,) = interpreter.get_input_details()
-    channels_last = image["shape_signature"][-1] == 3
+    inputs = interpreter.get_input_details()
+    if len(inputs) != 1:
+        raise ArtifactError(f"{path}: expected one input (1, H, W, 3), found {len(inputs)} inputs")
+    image = inputs[0]
+    signature = [None if side < 0 else int(side) for side in image["shape_signature"]]
+    channels_last = signature[-1:] == [3]
+    check_input(
+        path, [signature[i] for i in (0, 3, 1, 2)] if channels_last and len(signature) == 4 else signature, size
+    )
     shape = (1, size.height, size.width, 3) if channels_last else (1, 3, size.height, size.width)
     interpreter.resize_tensor_input(image["index"], shape, strict=False)
     interpreter.allocate_tensors()

@@ -38,5 +38,5 @@ def parts(spec: ToySpec, height: int, width: int, num_classes: int) -> Iterator[
 
 
 add_family(Family(label="Toy", spec=ToySpec, network="tests.support.toy.network:Toy", parts=parts))
-add_format(Format("toy", "Toy", "model.toy", "toy-runtime", "tests.support.toy", ("numpy",)))
+add_format(Format("toy", "Toy", "model.toy", "toy-runtime", "tests.support.toy", ("numpy",), "numpy"))
 add_runtime(RuntimeRow("toy-runtime", "Toy Runtime", "tests.support.toy.runtime", ".toy", "#123456", "numpy", "numpy"))

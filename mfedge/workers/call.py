@@ -1,0 +1,101 @@
+"""One function called in a worker: the same arguments, the same value, the same errors, and limits."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ParamSpec, TypeVar, get_type_hints
+
+import msgspec
+
+from mfedge import errors
+from mfedge.errors import ArtifactError, Exit, FaultError, MfedgeError
+from mfedge.workers import messages
+from mfedge.workers.child import decode, encode
+from mfedge.workers.process import Death, Limits, Process
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def isolated(
+    function: Callable[P, T],
+    limits: Limits,
+    progress: Callable[[str], None] = lambda text: None,
+    refuse: type[MfedgeError] = ArtifactError,
+) -> Callable[P, T]:
+    """`function`, to be called in a process of its own.
+
+    Args:
+        function: of a module, not a closure or a method. Its signature names the types of its arguments and its value,
+            which msgspec can write as JSON; a path may be among them. An argument `progress` is passed on.
+        limits: of memory, and of the time between two signs of life.
+        progress: called with what the function does.
+        refuse: the error for a file that a library dies of, or takes too long for.
+
+    Returns:
+        A function that starts the process, waits and returns. It raises what `function` raises of mfedge's errors;
+        `refuse` if the process died while a file was open; FaultError if anything else went wrong in it.
+    """
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = inspect.signature(function).bind_partial(*args, **kwargs).arguments
+        request = messages.Call(
+            f"{function.__module__}:{function.__qualname__}",
+            {name: msgspec.Raw(encode(value)) for name, value in bound.items()},
+            limits.address_space,
+        )
+        with _worker(limits) as worker:
+            value = _answer(worker, request, progress, refuse)
+        return decode(value, get_type_hints(function)["return"])  # type: ignore[no-any-return]
+
+    return call
+
+
+@contextlib.contextmanager
+def _worker(limits: Limits) -> Iterator[Process]:
+    worker = Process("mfedge.workers.child", (), limits, {})
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+def _answer(
+    worker: Process, request: messages.Call, progress: Callable[[str], None], refuse: type[MfedgeError]
+) -> msgspec.Raw:
+    """The value, once it comes."""
+    library, path = "", Path()
+    decoder = msgspec.json.Decoder(messages.Reply)
+    try:
+        worker.send(msgspec.json.encode(request))
+        while True:
+            reply = decoder.decode(worker.receive())
+            match reply:
+                case messages.Doing(text):
+                    progress(text)
+                case messages.Opening():
+                    library, path = reply.library, Path(reply.path)
+                case messages.Alive():
+                    pass
+                case messages.Done(value):
+                    return value
+                case messages.Refused() as refused:
+                    raise _rebuilt(refused)
+                case messages.Fault(traceback):
+                    raise FaultError(traceback)
+    except Death as death:
+        if not library:
+            raise FaultError(f"a worker process {death.reason}") from None
+        raise refuse(f"{path}: {library} {death.reason}") from None
+
+
+def _rebuilt(refused: messages.Refused) -> MfedgeError:
+    """The error that the function raised."""
+    kind = getattr(errors, refused.error, MfedgeError)
+    error: MfedgeError = kind.__new__(kind)
+    MfedgeError.__init__(error, refused.message, refused.about)
+    error.exit_code = Exit.of(refused.exit_code)
+    return error
