@@ -31,8 +31,8 @@ def classify(folder: Path, photo: Path, top: int = 5, runtime: str | None = None
     Raises:
         ArtifactError: damaged; InputError: the image cannot be read; MissingRuntimeError.
     """
-    image = load_image(photo)
     written, session = load(folder, runtime, threads)
+    image = load_image(photo)
     size = written.size or DEFAULT
     with foreign.opening(session.metadata.runtime, folder / written.model):
         outputs = session.run(preprocess(image, size.height, size.width, written.preprocessing))

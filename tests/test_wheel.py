@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ def test_the_wheel_brings_its_models_targets_suites_and_labels(unpacked: Path) -
         expected = {path.name for path in (CHECKOUT / folder).glob("*.toml")}
         assert {path.name for path in (unpacked / "mfedge" / "_data" / folder).glob("*.toml")} == expected
     assert (unpacked / "mfedge" / "data" / "imagenet_labels.txt").is_file()
+
+
+def test_the_wheel_says_its_licence_and_carries_its_notices(unpacked: Path) -> None:
+    (about,) = unpacked.glob("mfedge-*.dist-info")
+    metadata = message_from_string((about / "METADATA").read_text("utf-8"))
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]
+    assert "Apache License" in (about / "licenses" / "LICENSE").read_text("utf-8")
+    notice = (about / "licenses" / "NOTICE").read_text("utf-8")
+    carried = [path for path in (unpacked / "mfedge" / "data").iterdir() if path.suffix not in (".py", ".pyc")]
+    assert carried
+    for path in carried:
+        assert f"mfedge/data/{path.name}" in notice, "what others made is noticed"
 
 
 def test_the_wheel_exports_away_from_the_checkout(unpacked: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """`mfedge count` of whole models: what repeats, what agrees, and what a hostile file comes to.
 
-x86-64 needs Debian's qemu-user and a C compiler. 64-bit ARM needs `make setup-aarch64` too, as `make test-aarch64` does.
+x86-64 needs Debian's qemu-user and a C compiler. 64-bit ARM needs what `make setup-aarch64` fetches too.
 """
 
 from __future__ import annotations

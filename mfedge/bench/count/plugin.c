@@ -4,7 +4,8 @@
 //
 // A mark is the system call MARK, which no kernel has. The first mark begins to count. Each later one writes a region
 // to FILE: for each block that ran since the mark before a record, its code and the misses of each instruction, and
-// then a record with an address of all ones. blocks.py reads FILE; decode.py tells the classes of the instructions.
+// then a record with an address of all ones. blocks.py reads FILE; aarch64.py and x86_64.py tell
+// the classes of the instructions.
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
