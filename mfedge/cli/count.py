@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mfedge.cli import console
+from mfedge.cli.options import limits
 from mfedge.errors import Exit
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ def count(
     ] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="A file of benchmarks/, or ./FILE.toml: phones.")] = None,
     reference: Annotated[str | None, typer.Option("--reference", help="The model that ratios are taken to.")] = None,
-    timeout: Annotated[str, typer.Option("--timeout", help="Time that one case may take.")] = "10m",
+    max_memory: Annotated[
+        str, typer.Option("--max-memory", metavar="SIZE", help="Address space of the emulator of one case.")
+    ] = "16G",
+    max_time: Annotated[str, typer.Option("--max-time", metavar="DURATION", help="That one case may take.")] = "10m",
     jobs: Annotated[int | None, typer.Option("--jobs", help="Cases at once; default: one per CPU.", min=1)] = None,
     top: Annotated[int, typer.Option("--top", help="Functions that are listed.", min=1, max=1000)] = 25,
     output: Annotated[Path | None, typer.Option("--output", help="Folder for result, report and chart.")] = None,
@@ -47,23 +51,20 @@ def count(
     """Count instructions by class, library and function, and bound the cycles from below. Nothing is timed."""
     import sys
 
-    from msgspec.structs import replace
-
     from mfedge import files as store
-    from mfedge.bench.count import schema, tables
+    from mfedge.bench.count import cores, schema, tables
     from mfedge.bench.count import suite as running
-    from mfedge.bench.count.run import LIMITS
-    from mfedge.bench.quantities import duration
     from mfedge.bench.suite import choose_reference
 
     chosen = _chosen(models, on, sizes, runtimes, suite, reference)
-    limits = replace(LIMITS, seconds=duration(timeout))
+    cores.read(chosen.on)  # a wrong name is known before minutes of exports
+    limited = limits(max_memory, max_time)
     if output is not None:
         store.check_writable(output / "result.json")
     with console.progress() as progress:
         cases = _cases(chosen, progress)
         named = choose_reference(chosen.reference, list(dict.fromkeys(case.model for case in cases)))
-        made = running.run(cases, chosen.on, chosen.title, named, limits, jobs, progress)
+        made = running.run(cases, chosen.on, chosen.title, named, limited, jobs, progress)
     for failure in made.failures:
         console.note(f"{failure.model} in {failure.runtime} at {failure.size}: {failure.message}")
     if output is not None:

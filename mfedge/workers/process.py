@@ -138,6 +138,10 @@ class Process:
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1][:MESSAGE] if lines else ""
 
+    def kill(self) -> None:
+        """End the process at once, from any thread; whoever waits for its answer gets a Death."""
+        self._process.kill()
+
     def leave(self) -> None:
         """Ask the process to end; `close` waits for it."""
         with contextlib.suppress(OSError):

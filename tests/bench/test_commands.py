@@ -19,7 +19,7 @@ from mfedge.errors import MfedgeError, StorageError, UsageError
 from tests.bench.made import made_result
 from tests.bench.test_figures import small
 
-COMMANDS = ("bench", "report", "compare", "gate", "profile")
+COMMANDS = ("bench", "report", "compare", "count", "gate", "profile")
 
 
 def run(*arguments: str) -> Any:
@@ -90,6 +90,11 @@ def test_a_model_that_fails_to_load_does_not_stop_the_others(tmp_path: Path) -> 
         ("gate", "absent.onnx", "absent.onnx"),
         ("gate", "absent.json", "absent.onnx"),
         ("gate", "a", "b", "--threshold", "much"),
+        ("count", "absent.onnx", "--on", "avx2"),
+        ("count", "absent.onnx"),
+        ("count", "26m", "--on", "z80"),
+        ("count", "--suite", "crossover"),
+        ("gate", "absent.json", "absent.onnx", "--count"),
         ("profile", "absent.onnx"),
         ("profile", "absent.onnx", "--size", "224..1024"),
     ],

@@ -11,6 +11,7 @@ from mfedge import resources
 from mfedge.bench.count import chart, cores, schema, suite, symbols, tables, tally
 from mfedge.bench.count.blocks import Executed
 from mfedge.bench.count.classes import CLASSES, Instruction
+from mfedge.bench.count.run import Measured
 from mfedge.bench.count.schema import SCHEMA, Count, Counts, Row
 from mfedge.errors import MfedgeError, UsageError
 from mfedge.runtimes.table import RUNTIMES
@@ -212,7 +213,7 @@ def test_the_only_case_that_fails_is_the_command_s_error(monkeypatch: pytest.Mon
     from mfedge.bench.cases import Case
     from mfedge.errors import ArtifactError
 
-    def fails(case: Case, core: cores.Core, limits: object) -> Count:
+    def fails(case: Case, *_: object) -> Measured:
         raise ArtifactError(f"{case.model}: damaged")
 
     monkeypatch.setattr(suite, "count", fails)

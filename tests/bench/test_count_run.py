@@ -9,8 +9,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +111,41 @@ def test_a_hostile_file_is_one_line_and_exit_code_6(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_process_that_takes_too_long_is_ended(artifacts: Any) -> None:
-    case = case_of(artifacts["portable", "onnx"])
+def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    case = case_of(small(tmp_path / "foreign.onnx"))
     with pytest.raises(ArtifactError, match=r"the counted process did not answer within 0\.5 s and was ended"):
         run.count(case, cores.read("avx2"), Limits(seconds=0.5))
 
 
-def test_a_process_that_takes_too_much_memory_is_one_line(artifacts: Any) -> None:
-    case = case_of(artifacts["portable", "onnx"])
+def test_a_process_that_takes_too_much_memory_is_one_line(tmp_path: Path) -> None:
+    case = case_of(small(tmp_path / "foreign.onnx"))
     with pytest.raises(ArtifactError, match="the counted process"):
         run.count(case, cores.read("avx2"), Limits(seconds=60, memory_bytes=300 << 20))
+
+
+def test_an_interruption_ends_the_counted_process_and_leaves_nothing(tmp_path: Path) -> None:
+    small(tmp_path / "foreign.onnx")
+    (tmp_path / "temporary").mkdir()
+    command = [sys.executable, "-m", "mfedge", "count", "foreign.onnx", "--on", "avx2"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+        counted = wait_for_emulator(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and b"Traceback" not in said
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not Path("/proc", str(counted)).exists()
+
+
+def wait_for_emulator(parent: int) -> int:
+    """The process that a command has started, once it is the emulator."""
+    for _ in range(600):
+        for children in Path("/proc", str(parent), "task").glob("*/children"):
+            for child in children.read_text().split():
+                if "qemu-" in Path("/proc", child, "comm").read_text():
+                    return int(child)
+        time.sleep(0.05)
+    raise AssertionError("no emulator began")
 
 
 def test_what_is_missing_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import sys
+import traceback
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,8 @@ from mfedge import plugins
 from mfedge.arrays import random_images
 from mfedge.errors import Exit, MfedgeError
 from mfedge.runtimes.base import Metadata
+from mfedge.workers import foreign
+from mfedge.workers.child import confine
 
 MARK = 77777  # the system call that plugin.c knows
 SETTLE = 2  # inferences before the first one that counts: memory is got, and all code is translated
@@ -50,7 +53,7 @@ class Counted(Struct, frozen=True, tag="counted"):
 
 
 class Failed(Struct, frozen=True, tag="failed"):
-    """They have not."""
+    """They have not: one of mfedge's errors, or a fault of its own, whose message is the traceback."""
 
     message: str
     exit_code: int
@@ -67,13 +70,14 @@ def count(request: Request) -> Counted:
     session = runtimes.load(Path(request.path), runtime=request.runtime, threads=1)
     prepared = session.prepare(images)
     mark, number, invoke = ctypes.CDLL(None).syscall, ctypes.c_long(MARK), session.invoke
-    invoke(prepared)
-    gc.collect()
-    gc.disable()
-    mark(number)
-    for _ in range(SETTLE - 1 + REPEATS):
+    with foreign.opening(session.metadata.runtime, Path(request.path)):
         invoke(prepared)
+        gc.collect()
+        gc.disable()
         mark(number)
+        for _ in range(SETTLE - 1 + REPEATS):
+            invoke(prepared)
+            mark(number)
     outputs = session.run(images)
     maps = Path("/proc/self/maps").read_text()
     versions = {
@@ -93,14 +97,15 @@ def main() -> None:
     """Answer one request."""
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
+    confine(None)  # the emulator has its limit of memory already
     reply: Reply
     try:
         plugins.load()
         reply = count(msgspec.json.decode(sys.stdin.buffer.readline(), type=Request))
     except MfedgeError as error:
         reply = Failed(" ".join(str(error).split()), error.exit_code)
-    except Exception as error:  # whatever a runtime throws at somebody's file is the answer
-        reply = Failed(f"{type(error).__name__}: {' '.join(str(error).split())}"[:400], Exit.ARTIFACT)
+    except Exception:  # the parent says what it is, with the traceback if the user asks for it
+        reply = Failed(traceback.format_exc(), Exit.FAULT)
     pipe.write(msgspec.json.encode(reply) + b"\n")
 
 

@@ -14,9 +14,10 @@ from mfedge import resources
 from mfedge.bench.cases import Case
 from mfedge.bench.count import cores
 from mfedge.bench.count.classes import CLASSES
-from mfedge.bench.count.run import LIMITS, count
-from mfedge.bench.count.schema import SCHEMA, Count, Counts, Failure
-from mfedge.errors import MfedgeError, UsageError
+from mfedge.bench.count.cores import Core
+from mfedge.bench.count.run import LIMITS, Measured, Processes, count
+from mfedge.bench.count.schema import SCHEMA, Counts, Failure
+from mfedge.errors import FaultError, MfedgeError, UsageError
 from mfedge.workers.process import Limits
 
 
@@ -69,18 +70,7 @@ def run(
         MfedgeError: why the only case could not be counted.
     """
     core = cores.read(on)
-
-    def one(case: Case) -> Count | MfedgeError:
-        note(f"{case.label} on {on}")
-        try:
-            found = count(case, core, limits).count
-        except MfedgeError as error:
-            return error
-        note(f"{case.label} on {on}: {found.whole.total / 1e6:.1f} M instructions: done")
-        return found
-
-    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
-        found = list(pool.map(one, cases))
+    found = measure(cases, core, limits, jobs, note)
     if len(found) == 1 and isinstance(found[0], MfedgeError):
         raise found[0]
     failures = [
@@ -88,5 +78,35 @@ def run(
         for case, outcome in zip(cases, found, strict=True)
         if isinstance(outcome, MfedgeError)
     ]
-    counts = tuple(outcome for outcome in found if isinstance(outcome, Count))
+    counts = tuple(outcome.count for outcome in found if isinstance(outcome, Measured))
     return Counts(SCHEMA, title, on, core, CLASSES, reference, counts, tuple(failures))
+
+
+def measure(
+    cases: Sequence[Case], core: Core, limits: Limits, jobs: int | None, note: Callable[[str], Any]
+) -> list[Measured | MfedgeError]:
+    """What became of each case, several at once. An interruption ends the processes that run, and no other begins.
+
+    Raises:
+        FaultError: a counted process did what it never should.
+    """
+    processes = Processes()
+
+    def one(case: Case) -> Measured | MfedgeError:
+        note(f"{case.label} on {core.title}")
+        try:
+            found = count(case, core, limits, processes)
+        except FaultError:
+            raise
+        except MfedgeError as error:
+            return error
+        note(f"{case.label} on {core.title}: {found.count.whole.total / 1e6:.1f} M instructions: done")
+        return found
+
+    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
+        try:
+            return list(pool.map(one, cases))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.end()
+            raise

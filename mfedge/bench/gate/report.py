@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from msgspec.structs import replace
+
 from mfedge.bench import stored
+from mfedge.bench.gate.counts import CountLine
 from mfedge.bench.gate.judge import CaseLine, Report, verdict
 from mfedge.bench.quantities import milliseconds
 from mfedge.bench.report.tables import interval_text
@@ -38,7 +41,10 @@ def headline(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """For a pull request's comment."""
-    lines = [f"### {SIGNS.get(Exit.of(report.exit_code), '⛔')} mfedge gate: {headline(report)}", ""]
+    lines = [
+        f"### {SIGNS.get(Exit.of(report.exit_code), '⛔')} mfedge gate: {headline(report)}",
+        *([""] if report.reasons else []),
+    ]
     lines += [f"- {reason.replace('|', '/')}" for reason in report.reasons]
     if report.cases:
         lines += [
@@ -50,13 +56,14 @@ def markdown(report: Report) -> str:
         lines += ["", _method(report)]
     for file, figures in report.figures.items():
         changed = [line for line in figures if line.baseline != line.candidate]
-        lines += ["", f"**{file}**: " + ("every figure is the same." if not changed else "figures that changed:"), ""]
+        lines += ["", f"**{file}**: " + ("every figure is the same." if not changed else "figures that changed:")]
         if changed:
-            lines += ["| figure | baseline | candidate | growth | |", "|---|---|---|---|---|"]
+            lines += ["", "| figure | baseline | candidate | growth | |", "|---|---|---|---|---|"]
             for line in changed:
                 growth = "new" if line.baseline == 0 else f"{line.growth:+.2%}"
                 blocks = "blocks" if line.blocks else ""
                 lines.append(f"| {line.name} | {line.baseline} | {line.candidate} | {growth} | {blocks} |")
+    lines += count_tables(report)
     return "\n".join(lines) + "\n"
 
 
@@ -66,6 +73,29 @@ def cells(line: CaseLine) -> tuple[str, ...]:
         line.runtime, str(line.size), milliseconds(line.baseline_seconds), milliseconds(line.candidate_seconds),
         f"{line.ratio.estimate:.3f}×", interval_text(line.ratio), interval_text(line.control),
         f"{line.smallest_effect:+.1%}", line.verdict,
+    )  # fmt: skip
+
+
+def count_tables(report: Report) -> list[str]:
+    """A table per case: both totals, and the parts that changed."""
+    lines: list[str] = []
+    for key in dict.fromkeys((line.runtime, line.size) for line in report.counts):
+        lines += ["", f"**{key[0]} at {key[1]}**, one inference on an emulated {report.counted_on}:", ""]
+        lines += ["| instructions | baseline | candidate | growth | L1 misses | candidate | |"]
+        lines += ["|---|---:|---:|---:|---:|---:|---|"]
+        for line in report.counts:
+            if (line.runtime, line.size) == key:
+                lines.append("| " + " | ".join(count_cells(line)) + " |")
+    return lines
+
+
+def count_cells(line: CountLine) -> tuple[str, ...]:
+    """One row, as text."""
+    growth = "new" if line.baseline == 0 else f"{line.growth:+.2%}"
+    misses = ("", "") if line.misses is None else tuple(f"{number:,}" for number in line.misses)
+    allowed = "" if line.limit is None else f"allowed {line.limit:+.1%}"
+    return (
+        line.part, f"{line.baseline:,}", f"{line.candidate:,}", growth, *misses, "blocks" if line.blocks else allowed
     )  # fmt: skip
 
 
@@ -87,6 +117,15 @@ def junit(report: Report) -> bytes:
             if line.blocks:
                 failures += 1
                 ElementTree.SubElement(test, "failure", message=f"grew from {line.baseline} to {line.candidate}")
+    for counted in report.counts:
+        if counted.limit is None:
+            continue
+        tests += 1
+        name = f"{counted.part} at {counted.size}"
+        test = ElementTree.SubElement(suite, "testcase", classname=f"counts.{counted.runtime}", name=name)
+        if counted.blocks:
+            failures += 1
+            ElementTree.SubElement(test, "failure", message=f"grew from {counted.baseline} to {counted.candidate}")
     for case in report.cases:
         tests += 1
         test = ElementTree.SubElement(suite, "testcase", classname=f"latency.{case.runtime}", name=str(case.size))
@@ -108,8 +147,13 @@ def failed(baseline: str, candidate: str, code: Exit, reason: str, template: Rep
     """The report of a gate that ended before a judgement."""
     from mfedge.bench.gate.judge import SCHEMA, Settings
 
-    settings, figures = (template.settings, template.figures) if template else (Settings(), {})
-    return Report(SCHEMA, baseline, candidate, int(code), verdict(code), (reason,), settings, figures, (), {}, 0, 0.0)
+    made = Report(SCHEMA, baseline, candidate, int(code), verdict(code), (reason,), Settings(), {}, (), {}, 0, 0.0)
+    if template is None:
+        return made
+    return replace(
+        made, settings=template.settings, figures=template.figures, counts=template.counts,
+        counted_on=template.counted_on,
+    )  # fmt: skip
 
 
 def _method(report: Report) -> str:
