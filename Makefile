@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := pip install --quiet --quiet --disable-pip-version-check
 PIP := $(BIN)/$(INSTALL)
 
-.PHONY: setup setup-aarch64 native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest gate check bench clean
+.PHONY: setup setup-aarch64 native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest faults gate check bench clean
 
 NATIVE := mfedge/kernels
 NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(foreach suffix,cpp h inc cmake,$(wildcard $(NATIVE)/*/*.$(suffix)))
@@ -58,6 +58,12 @@ test-onnxruntime-oldest: setup
 	$(VENV)-onnxruntime-oldest/bin/$(INSTALL) 'onnxruntime==1.22.0' 'numpy>=2'
 	$(BIN)/python -m tests.onnxruntime_oldest.make build/onnxruntime-oldest
 	$(VENV)-onnxruntime-oldest/bin/python tests/onnxruntime_oldest/run.py build/onnxruntime-oldest
+
+# Signals at random moments of every command, disks that fail at every operation, few open files, two at once.
+MOMENTS ?= 200
+DISKS ?= 25
+faults: setup
+	$(BIN)/python -m tests.faults --moments $(MOMENTS) --disks $(DISKS)
 
 # The deterministic part of the latency gate on this project's own artifacts: operators, MAdds, bytes, activations.
 gate: setup

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, overload
+from typing import Annotated, Literal, overload
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mfedge.errors import UsageError
 
@@ -17,8 +17,8 @@ MOST = 128  # sizes in one run
 class Size(Struct, frozen=True, order=True):
     """Height and width of the input image, pixels."""
 
-    height: int
-    width: int
+    height: Annotated[int, Meta(ge=1, le=LARGEST)]
+    width: Annotated[int, Meta(ge=1, le=LARGEST)]
 
     @property
     def pixels(self) -> int:

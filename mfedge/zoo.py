@@ -123,10 +123,10 @@ def find(variant: str) -> Path:
         if not path.is_file():
             raise UsageError(f"variant {variant}: no such file; a variant is a name or a TOML file's path")
         return path
+    shipped = resources.names("models")
     for name in (variant, *(f"{family}-{variant}" for family in FAMILIES)):
-        path = resources.folder("models") / f"{name}.toml"
-        if path.is_file():
-            return path
+        if name in shipped:
+            return resources.folder("models") / f"{name}.toml"
     raise UsageError(f"variant {variant}: unknown; expected one of {', '.join(variants())}, or ./FILE.toml")
 
 

@@ -7,20 +7,24 @@ or a bare model file.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import resources, zoo
+from mfedge import files, resources, text, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
-from mfedge.errors import UsageError
+from mfedge.errors import ArtifactError, UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
 from mfedge.runtimes.table import RUNTIMES, runtime_named
 from mfedge.sizes import DEFAULT, Size
+
+LARGEST = 16 << 30  # bytes of a model: a file without an end is no model
 
 Exporter = Callable[[str, str], Path]
 
@@ -58,7 +62,7 @@ def resolve(
         runtime_named(runtime)
     wanted = runtimes or [name for name, row in RUNTIMES.items() if row.measured]
     cases = []
-    for model, name in zip(models, _names(models), strict=True):
+    for model, name in zip(models, names(models), strict=True):
         found = False
         for runtime in wanted:
             path = _file(model, runtime, exporter)
@@ -69,7 +73,7 @@ def resolve(
             norms = batch_norms(path)
             cases += [Case(name, runtime, size, str(path.resolve()), digest, count, norms) for size in sizes]
         if not found:
-            raise UsageError(f"{model}: expected a file that one of {', '.join(wanted)} reads, found none")
+            raise UsageError(_not_found(model, wanted))
     return cases
 
 
@@ -116,26 +120,39 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
+    if not text.is_utf8(str(path.resolve())):  # neither a result nor a runtime can be told of it
+        raise UsageError(f"{path}: expected a name in UTF-8, found another encoding; rename it")
     if path.is_file():
         return path if path.suffix == suffix else None
     if not path.is_dir():
         raise UsageError(f"{path}: expected an artifact folder or a {', '.join(suffixes())} file, found nothing there")
-    files = sorted(path.glob(f"*{suffix}"))
-    named = [file for file in files if file.stem == "model"] or files
+    found = sorted(path.glob(f"*{suffix}"))
+    named = [file for file in found if file.stem == "model"] or found
     if len(named) > 1:
         raise UsageError(f"{path}: expected one {suffix} file, found {len(named)}; name one of them")
     return named[0] if named else None
 
 
 def checksum(path: Path) -> tuple[str, int]:
-    """SHA-256 and bytes of a model: the file, and what lies beside it with its weights."""
+    """SHA-256 and bytes of a model: the file, and what lies beside it with its weights.
+
+    Raises:
+        ArtifactError: a file cannot be read, or is larger than LARGEST.
+    """
     digest, count = hashlib.sha256(), 0
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
     for file in (path, *(row.companions_of(path) if row else ())):
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                count += len(chunk)
+        try:
+            with files.open_regular(file) as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+                    count += len(chunk)
+                    if count > LARGEST:
+                        raise ArtifactError(
+                            f"{file}: expected a model of at most {LARGEST >> 30} GiB, found a larger one"
+                        )
+        except OSError as error:
+            raise ArtifactError(f"{file}: cannot be read: {error.strerror or error}") from None
     return digest.hexdigest(), count
 
 
@@ -144,24 +161,63 @@ def batch_norms(path: Path) -> int | None:
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
     if row is None:
         return None
-    return 0 if row.norm is None else path.read_bytes().count(row.norm)
+    if row.norm is None or path.stat().st_size == 0:
+        return 0
+    with files.open_regular(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return len(re.findall(re.escape(row.norm), content))
 
 
-def _names(models: Sequence[str]) -> list[str]:
+def names(models: Sequence[str]) -> list[str]:
     """Short names: a variant's own, a folder's or file's; what is ambiguous keeps its folder's name before it."""
     short, folders = [], []
     for model in models:
-        variant = None if is_path(model) else exports.parse(model)
-        name = model if variant is None else variant.name
-        path = Path(name) if variant is None or resources.is_file_name(name) else zoo.find(name)
+        path, suffix = _origin(model)
         folders.append(path.resolve().parent.name)
-        if variant is not None:
-            short.append(path.name.removesuffix(".toml") + variant.suffix)
+        if suffix is not None:
+            short.append(path.name.removesuffix(".toml") + suffix)
         elif path.stem == "model" and path.parent.name:
             short.append(path.parent.name)
         else:
             short.append(path.stem if path.suffix else path.name)
-    names = [f"{folder}-{name}" if short.count(name) > 1 else name for name, folder in zip(short, folders, strict=True)]
-    if len(set(names)) < len(names):
-        return [f"{name}-{i + 1}" for i, name in enumerate(names)]
-    return names
+    found = [f"{folder}-{name}" if short.count(name) > 1 else name for name, folder in zip(short, folders, strict=True)]
+    if len(set(found)) < len(found):
+        return [f"{name}-{i + 1}" for i, name in enumerate(found)]
+    return found
+
+
+def place(model: str, models: Sequence[str]) -> int | None:
+    """Where a model stands among others, by its name in results or another spelling of it; None if it is none of them.
+
+    Raises:
+        UsageError: it is no variant, and no path.
+    """
+    found = names(models)
+    if model in found:
+        return found.index(model)
+    path, suffix = _origin(model)
+    spelled = [(other.resolve(), with_) for other, with_ in map(_origin, models)]
+    return spelled.index((path.resolve(), suffix)) if (path.resolve(), suffix) in spelled else None
+
+
+def _origin(model: str) -> tuple[Path, str | None]:
+    """The path that a model comes from, and, of a variant, what stands after its name in a table."""
+    variant = None if is_path(model) else exports.parse(model)
+    if variant is None:
+        return Path(model), None
+    own = resources.is_file_name(variant.name)
+    return Path(variant.name) if own else zoo.find(variant.name), variant.suffix
+
+
+def _not_found(model: str, wanted: Sequence[str]) -> str:
+    """The line for a model that none of the wanted runtimes can be given."""
+    path = Path(model)
+    artifacts = sorted(file.parent.name for file in path.glob(f"*/{MANIFEST}")) if path.is_dir() else []
+    if artifacts:
+        return (
+            f"{model}: expected an artifact folder, found a folder that holds {len(artifacts)} of them; "
+            f"name one, for instance {path / artifacts[0]}"
+        )
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    readers = {file.name: [row.name for row in RUNTIMES.values() if row.suffix == file.suffix] for file in files}
+    found = [f"{name} for {' or '.join(runtimes)}" for name, runtimes in readers.items() if runtimes]
+    return f"{model}: expected a file that one of {', '.join(wanted)} reads, found {', '.join(found) or 'none'}"

@@ -52,8 +52,15 @@ def share(text: str) -> float:
 
 
 def names(text: str) -> list[str]:
-    """ "a,b , c" → ["a", "b", "c"], order kept, repeats dropped."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    """ "a,b , c" → ["a", "b", "c"], order kept, repeats dropped.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise UsageError(f"{text!r}: expected a name, or several with a comma between")
+    return found
 
 
 def milliseconds(seconds: float | None) -> str:

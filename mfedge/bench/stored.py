@@ -1,18 +1,34 @@
-"""The JSON of what is stored (results, profiles, figures, gate reports, studies), laid out to be read as a diff."""
+"""The JSON of what is stored (results, profiles, figures, gate reports, studies), laid out to be read as a diff.
+
+Its limits are here too: a file within them was stored by a measurement, or can at least be reported like one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
+
+from mfedge import text
+
+MOST_VISITS = 10_000  # of a case: an interval resamples them 4000 times, which takes a second and 320 MB
+MOST_SAMPLES = 10_000  # of a visit
+MOST_OPERATORS = 100_000  # of a profile
+
+Text = Annotated[str, Meta(max_length=10_000)]
+Seconds = Annotated[float, Meta(ge=1e-9, le=1e9)]  # of an inference or a run: from a nanosecond to thirty years
+Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
+Count = Annotated[int, Meta(ge=0, le=1 << 60)]
 
 
 def encode(value: object) -> bytes:
     """A value as a JSON file, indented by one space per level, with a newline at the end.
 
     Two things are one line however long they are: a list of numbers or strings, and an object in a list, if it holds
-    nothing deeper than such a list. So the samples of a visit are one line, and so is the visit. The same value gives
-    the same bytes; numbers are written as msgspec writes them, and read back as the same numbers.
+    nothing deeper than such a list. So the samples of a visit are one line, and so is the visit. What a terminal would
+    not print is escaped. The same value gives the same bytes; numbers are written as msgspec writes them, and read
+    back as the same numbers.
 
     Args:
         value: whatever msgspec encodes, a Struct for example.
@@ -20,7 +36,7 @@ def encode(value: object) -> bytes:
     Raises:
         TypeError: msgspec does not encode it.
     """
-    return _text(msgspec.json.decode(msgspec.json.encode(value)), "\n").encode() + b"\n"
+    return text.json(_text(msgspec.json.decode(msgspec.json.encode(value)), "\n")).encode() + b"\n"
 
 
 def _text(value: Any, line: str) -> str:

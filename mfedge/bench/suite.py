@@ -8,20 +8,22 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mfedge import resources
-from mfedge.bench import quantities
+from mfedge.bench import cases, quantities
 from mfedge.bench.measure.environment import chosen_cpu
 from mfedge.bench.results.schema import Protocol
+from mfedge.bench.stored import MOST_VISITS
 from mfedge.errors import UsageError
 from mfedge.families.table import family_of_model
 from mfedge.sizes import Size, parse_sizes
 
+TITLE = "Latency over input size"
 Rounds = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class Suite(Struct, frozen=True, forbid_unknown_fields=True):
     """What is measured, in the words of the command line."""
 
-    title: str = "Latency over input size"
+    title: str = TITLE
     models: Annotated[tuple[str, ...], Meta(min_length=1)] = ("mobile-former-214m", "mobilenet-v3-large")
     reference: str | None = None  # default: the only model of a reference family among several
     runtimes: tuple[str, ...] | None = None
@@ -44,14 +46,41 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
         """
         if self.max_rounds < self.min_rounds:
             raise UsageError(f"max_rounds: expected at least min_rounds={self.min_rounds}, found {self.max_rounds}")
+        if self.processes * self.max_rounds > MOST_VISITS:
+            raise UsageError(
+                f"processes and max_rounds: expected at most {MOST_VISITS} rounds of a case, "
+                f"found {self.processes} times {self.max_rounds}"
+            )
+        within = quantities.share(self.within)
+        if within == 0:
+            raise UsageError(f"--within {self.within}: expected more than 0%, as no interval is that narrow")
         return Protocol(
             cpu=chosen_cpu(cpu),
             budget_seconds=quantities.duration(self.budget),
-            within=quantities.share(self.within),
+            within=within,
             processes=self.processes,
             min_rounds=self.min_rounds,
             max_rounds=self.max_rounds,
         )
+
+    def with_reference(self, asked: bool) -> Suite:
+        """The suite with its reference among its models, called as results call it.
+
+        Args:
+            asked: whether the reference was asked for together with the models: it is then measured too. One that
+                was not, a suite's own beside the models of a command line, is dropped if it is none of them.
+
+        Raises:
+            UsageError: it is no variant, and no path.
+        """
+        if self.reference is None:
+            return self
+        models, place = self.models, cases.place(self.reference, self.models)
+        if place is None:
+            if not asked:
+                return msgspec.structs.replace(self, reference=None)
+            models, place = (*models, self.reference), len(models)
+        return override(self, models=models, reference=cases.names(models)[place])
 
     def parsed_sizes(self) -> list[Size]:
         """Raises UsageError."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mfedge import resources
 from mfedge.cli import console
-from mfedge.cli.options import Cpu
-from mfedge.errors import Exit
+from mfedge.cli.options import Cpu, Json, completing, variants
+from mfedge.errors import Exit, StorageError
 from mfedge.formats.table import suffixes
 from mfedge.runtimes.table import RUNTIMES
+
+if TYPE_CHECKING:
+    from mfedge.bench.suite import Suite
 
 
 def register(app: typer.Typer) -> None:
@@ -19,18 +23,41 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    suite: Annotated[str, typer.Option("--suite", help="A file of benchmarks/, or ./FILE.toml.")] = "crossover",
+    suite: Annotated[
+        str,
+        typer.Option(
+            "--suite",
+            help="A file of benchmarks/, or ./FILE.toml.",
+            autocompletion=completing(lambda: resources.names("benchmarks")),
+        ),
+    ] = "crossover",
     sizes: Annotated[
         str | None, typer.Option("--sizes", help='"224..1024", "224..1024+32", "224,512", "320x256" (height x width).')
     ] = None,
     models: Annotated[
         str | None,
-        typer.Option("--models", help=f"Variants, artifact folders, {', '.join(suffixes())} files; comma between."),
+        typer.Option(
+            "--models",
+            help=f"Variants, artifact folders, {', '.join(suffixes())} files; comma between.",
+            autocompletion=completing(variants, several=True),
+        ),
     ] = None,
     runtimes: Annotated[
-        str | None, typer.Option("--runtimes", help=f"Of {', '.join(RUNTIMES)}; comma between.")
+        str | None,
+        typer.Option(
+            "--runtimes",
+            help=f"Of {', '.join(RUNTIMES)}; comma between.",
+            autocompletion=completing(lambda: RUNTIMES, several=True),
+        ),
     ] = None,
-    reference: Annotated[str | None, typer.Option("--reference", help="The model that ratios are taken to.")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            help="The model that ratios are taken to; measured too if it is not among --models.",
+            autocompletion=completing(variants),
+        ),
+    ] = None,
     budget: Annotated[str | None, typer.Option("--budget", help='Time of the whole run: "90s", "5m".')] = None,
     within: Annotated[
         str | None, typer.Option("--within", help='Half-width to reach of every 95 % interval: "3%".')
@@ -43,27 +70,23 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for result, chart and report; default bench-DATE.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure latency over input sizes in every runtime; table, JSON, chart. Exit code 1 if a case failed."""
     from mfedge.bench.quantities import names
-    from mfedge.bench.suite import override, read
+    from mfedge.bench.suite import TITLE, override, read
 
-    chosen = read(suite)
-    if models is not None and reference is None:
-        chosen = override(chosen, models=tuple(names(models)), title="Latency over input size")
-        if chosen.reference not in chosen.models:  # the suite's own reference is not measured
-            from msgspec.structs import replace
-
-            chosen = replace(chosen, reference=None)
     chosen = override(
-        chosen, models=models and tuple(names(models)), runtimes=runtimes and tuple(names(runtimes)), sizes=sizes,
-        reference=reference, budget=budget, within=within, processes=processes, refine=refine or None,
+        read(suite),
+        title=None if models is None else TITLE,
+        models=None if models is None else tuple(names(models)),
+        runtimes=None if runtimes is None else tuple(names(runtimes)),
+        sizes=sizes, reference=reference, budget=budget, within=within, processes=processes, refine=refine or None,
     )  # fmt: skip
-    raise typer.Exit(_run(chosen, cpu, output, json))
+    raise typer.Exit(_run(chosen.with_reference(asked=models is None or reference is not None), cpu, output, json))
 
 
-def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int:
+def _run(suite: Suite, cpu: int | None, output: Path | None, json: bool) -> int:
     """Resolve, measure, store, draw; the exit code."""
     import sys
     from datetime import datetime
@@ -73,14 +96,12 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
     from mfedge.bench import exports
     from mfedge.bench.measure.rounds import INTERRUPTED, Run
     from mfedge.bench.report import files as report
-    from mfedge.bench.report import tables
     from mfedge.bench.report.display import Display
     from mfedge.bench.results.schema import Result, encode
     from mfedge.bench.results.summary import summarise
-    from mfedge.bench.suite import Suite, choose_reference
-    from mfedge.errors import StorageError
+    from mfedge.bench.suite import choose_reference
+    from mfedge.cli.report import show
 
-    assert isinstance(suite, Suite)
     protocol, sizes = suite.protocol(cpu), suite.parsed_sizes()
     folder = output or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     path = folder / "result.json"
@@ -102,21 +123,18 @@ def _run(suite: object, cpu: int | None, output: Path | None, json: bool) -> int
         except StorageError as error:
             display.note(f"{error}; it will be tried again at the end")
 
-    with Display(reference) as display:
+    with Display(console.rich(sys.stderr), reference) as display:
         result = Run(cases, protocol, reference, suite.title, display, checkpoint).execute(suite.refine)
     summary = summarise(result)
     if json:
-        sys.stdout.buffer.write(encode(result))
+        console.document(encode(result))
     else:
-        from rich.console import Console
-
-        for line in summary.warnings:
-            console.note(line)
-        Console(width=None if sys.stdout.isatty() else 140).print(tables.terminal(summary))
-        for line in tables.statements(summary):
-            print(line)
+        show(summary, noted=summary.failures)  # the display has
     store.rescue(path, encode(result))
-    drawn = report.write(result, folder, note=console.note) if any(row.median for row in summary.rows) else []
+    try:
+        drawn = report.write(result, folder, note=console.note) if any(row.median for row in summary.rows) else []
+    except StorageError as error:
+        raise StorageError(f"{error} but {path}, which `mfedge report` draws the rest from") from None
     for written in (path, *drawn):
         console.note(str(written))
     if result.ended == INTERRUPTED:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mfedge.cli import console
+from mfedge.cli.options import Json
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def compare(
     ratios_only: Annotated[
         bool, typer.Option("--ratios-only", help="Compare ratios to the reference of the same run, on any host.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Put two results side by side. Exit code 1 if a case is slower, 4 if the environments differ."""
     import msgspec
@@ -35,7 +35,6 @@ def compare(
         console.print_json([{**msgspec.to_builtins(line), "change": line.change} for line in lines])
     else:
         from rich import box
-        from rich.console import Console
         from rich.table import Table
 
         unit = "ratio" if ratios_only else "ms"
@@ -49,7 +48,7 @@ def compare(
                        for v in (line.old, line.new)]  # fmt: skip
             model = () if title else (line.model,)
             table.add_row(str(line.size), line.runtime, *model, *old_new, f"{line.change - 1:+.1%}", line.verdict)
-        Console(width=None if sys.stdout.isatty() else 120).print(table)
+        console.table(table)
         agree = sum(line.verdict == "agree" for line in lines)
-        print(f"{agree} of {len(lines)} agree within their stated intervals")
+        console.out(f"{agree} of {len(lines)} agree within their stated intervals")
     raise typer.Exit(int(any(line.verdict == "slower" for line in lines)))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mfedge import resources
 from mfedge.cli import console
-from mfedge.cli.options import limits
+from mfedge.cli.options import Json, completing, limits, runtimes_of_artifacts, variants
 from mfedge.errors import Exit
 
 if TYPE_CHECKING:
@@ -26,19 +27,37 @@ def register(app: typer.Typer) -> None:
 
 def count(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Artifact folders, model files of any tool, or variants: 214m@native.")
+        list[str] | None,
+        typer.Argument(
+            help="Artifact folders, model files of any tool, or variants: 214m@native.",
+            autocompletion=completing(variants),
+        ),
     ] = None,
     on: Annotated[
-        str | None, typer.Option("--on", help="A core of cores/: cortex-a76, cortex-a55, …, or ./FILE.toml.")
+        str | None,
+        typer.Option(
+            "--on",
+            help="A core of cores/: cortex-a76, cortex-a55, …, or ./FILE.toml.",
+            autocompletion=completing(lambda: resources.names("cores")),
+        ),
     ] = None,
     sizes: Annotated[
         str | None, typer.Option("--size", "--sizes", help='"512", "224,512", "320x256"; default: its own, or 224.')
     ] = None,
     runtimes: Annotated[
-        str | None, typer.Option("--runtime", "--runtimes", help="Default: every one that reads the file.")
+        str | None,
+        typer.Option(
+            "--runtime",
+            "--runtimes",
+            help="Default: every one that reads the file.",
+            autocompletion=completing(runtimes_of_artifacts, several=True),
+        ),
     ] = None,
     suite: Annotated[str | None, typer.Option("--suite", help="A file of benchmarks/, or ./FILE.toml: phones.")] = None,
-    reference: Annotated[str | None, typer.Option("--reference", help="The model that ratios are taken to.")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="The model that ratios are taken to.", autocompletion=completing(variants)),
+    ] = None,
     max_memory: Annotated[
         str, typer.Option("--max-memory", metavar="SIZE", help="Address space of the emulator of one case.")
     ] = "16G",
@@ -46,13 +65,11 @@ def count(
     jobs: Annotated[int | None, typer.Option("--jobs", help="Cases at once; default: one per CPU.", min=1)] = None,
     top: Annotated[int, typer.Option("--top", help="Functions that are listed.", min=1, max=1000)] = 25,
     output: Annotated[Path | None, typer.Option("--output", help="Folder for result, report and chart.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The counts as JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Count instructions by class, library and function, and bound the cycles from below. Nothing is timed."""
-    import sys
-
     from mfedge import files as store
-    from mfedge.bench.count import cores, schema, tables
+    from mfedge.bench.count import cores, schema
     from mfedge.bench.count import suite as running
     from mfedge.bench.suite import choose_reference
 
@@ -67,20 +84,15 @@ def count(
         made = running.run(cases, chosen.on, chosen.title, named, limited, jobs, progress)
     for failure in made.failures:
         console.note(f"{failure.model} in {failure.runtime} at {failure.size}: {failure.message}")
-    if output is not None:
-        for name, data in _files(made).items():
-            store.write(output / name, data)
-            console.note(str(output / name))
     if json:
-        sys.stdout.buffer.write(schema.encode(made))
-    elif len(made.counts) == 1:
-        (one,) = made.counts
-        print(tables.headline(one, made))
-        _print(tables.libraries(one, made))
-        if one.functions:
-            _print(tables.functions(one, made, top))
-    elif made.counts:
-        _print(tables.cases(made))
+        console.document(schema.encode(made))
+    else:
+        _show(made, top)
+    if output is not None:
+        drawn = _files(made)
+        store.write_all(output, drawn)
+        for name in drawn:
+            console.note(str(output / name))
     raise typer.Exit(Exit.REGRESSION if made.failures else Exit.DONE)
 
 
@@ -95,7 +107,6 @@ def _chosen(
     """The suite as a file has it, or as the command line asks; options override the file's fields."""
     from msgspec.structs import replace
 
-    from mfedge import resources
     from mfedge.bench.count.suite import Suite, read
     from mfedge.bench.quantities import names
     from mfedge.errors import UsageError
@@ -152,12 +163,22 @@ def _files(made: Counts) -> dict[str, bytes]:
     return found
 
 
-def _print(table: Table) -> None:
-    """On standard output."""
-    import sys
+def _show(made: Counts, top: int) -> None:
+    """The tables of one case, or a row per case."""
+    from mfedge.bench.count import tables
 
+    if len(made.counts) != 1:
+        _print(tables.cases(made))
+        return
+    (one,) = made.counts
+    console.out(tables.headline(one, made))
+    _print(tables.libraries(one, made))
+    if one.functions:
+        _print(tables.functions(one, made, top))
+
+
+def _print(table: Table) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table as Grid
 
     grid = Grid(box=box.SIMPLE_HEAD)
@@ -166,4 +187,4 @@ def _print(table: Table) -> None:
         grid.add_column(name, justify="left" if words else "right", no_wrap=i == 0)
     for row in table.rows:
         grid.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 240).print(grid)
+    console.table(grid)

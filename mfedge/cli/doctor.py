@@ -43,15 +43,16 @@ def doctor(
     if json:
         console.print_json({"mfedge": __version__, "runtimes": rows, "native": kernels, "cache": kept})
         return
-    print(f"mfedge {__version__}")
+    console.out(f"mfedge {__version__}")
     for row in rows:
-        print(f"{row['runtime']:16} {row['version'] or 'not usable: ' + str(row['missing'])}")
-    print(f"{'native kernels':16} {kernels['missing'] or kernels['isa'] + ', ABI ' + str(kernels['abi'])}")
+        console.out(f"{row['runtime']:16} {row['version'] or 'not usable: ' + str(row['missing'])}")
+    console.out(f"{'native kernels':16} {kernels['missing'] or kernels['isa'] + ', ABI ' + str(kernels['abi'])}")
     for row in kernels["bindings"]:
-        print(f"  {'for ' + row['runtime']:14} {row['missing'] or 'built'}")
+        console.out(f"  {'for ' + row['runtime']:14} {row['missing'] or 'built'}")
     if kernels["static"]:
-        print(f"  {'for C and C++':14} {kernels['header']}, {kernels['static']}")
-    print(f"{'cache':16} {kept['folder']}, {kept['bytes'] / 1e6:.1f} MB of at most {cache.LIMIT / 1e6:.0f} MB")
+        console.out(f"  {'for C and C++':14} {kernels['header']}, {kernels['static']}")
+    size, limit = kept["bytes"] / 1e6, cache.LIMIT / 1e6
+    console.out(f"{'cache':16} {kept['folder']}, {size:.1f} MB of at most {limit:.0f} MB")
 
 
 def native_kernels() -> dict[str, Any]:

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from mfedge import resources
 from mfedge.cli import console
-from mfedge.cli.options import Json, NumClasses, Set, Variant, WeightsFile
+from mfedge.cli.options import Json, NumClasses, Set, Variant, WeightsFile, completing
 from mfedge.extras import needing
 from mfedge.formats.table import FORMATS
+from mfedge.kernels.find import KERNELS
 from mfedge.precisions import PRECISIONS
 from mfedge.sizes import parse_size
 
@@ -22,7 +24,12 @@ def register(app: typer.Typer) -> None:
 def export(
     variant: Variant,
     formats: Annotated[
-        list[str], typer.Option("--format", help=f"{', '.join(FORMATS)}; give it again for several.")
+        list[str],
+        typer.Option(
+            "--format",
+            help=f"{', '.join(FORMATS)}; give it again for several.",
+            autocompletion=completing(lambda: FORMATS),
+        ),
     ] = [],  # noqa: B006  # typer reads the default and never changes it
     size: Annotated[
         str | None, typer.Option("--size", help='"224", "224x320" (height x width) or "dynamic". Default 224.')
@@ -30,15 +37,26 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            "--precision", help="; ".join(f"{row.name}: {row.label}" for row in PRECISIONS.values()) + ". Default fp32."
+            "--precision",
+            help="; ".join(f"{row.name}: {row.label}" for row in PRECISIONS.values()) + ". Default fp32.",
+            autocompletion=completing(lambda: PRECISIONS),
         ),
     ] = None,
     kernels: Annotated[
         str | None,
-        typer.Option("--kernels", help="portable: standard operators; native: mfedge's own. Default portable."),
+        typer.Option(
+            "--kernels",
+            help="portable: standard operators; native: mfedge's own. Default portable.",
+            autocompletion=completing(lambda: KERNELS),
+        ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--target", help="A file of export/ that fixes format, size, precision and kernels.")
+        str | None,
+        typer.Option(
+            "--target",
+            help="A file of export/ that fixes format, size, precision and kernels.",
+            autocompletion=completing(lambda: resources.names("export")),
+        ),
     ] = None,
     weights: WeightsFile = None,
     num_classes: NumClasses = 1000,
@@ -87,7 +105,7 @@ def export(
         console.print_json(results)
         return
     for result in results:
-        print(
+        console.out(
             f"{result['artifact']}: {result['bytes'] / 1e6:.1f} MB, {result['operators']} operators, within "
             f"{result['max_relative_error']:.1e} of PyTorch in {result['runtime']} (bound {result['bound']:g})"
         )

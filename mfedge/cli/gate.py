@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mfedge import resources
 from mfedge.cli import console
-from mfedge.cli.options import MEMORY, TIME, Cpu, MaxMemory, MaxTime, limits
+from mfedge.cli.options import MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, runtimes_of_artifacts
+from mfedge.errors import UsageError
+from mfedge.text import line
 
 if TYPE_CHECKING:
     from mfedge.bench.gate.figures import FigureLine
@@ -31,7 +34,14 @@ def gate(
     sizes: Annotated[
         str | None, typer.Option("--sizes", help="As for mfedge bench; default: the candidate's own, or 224.")
     ] = None,
-    runtimes: Annotated[str | None, typer.Option("--runtimes", help="Default: every one that reads both.")] = None,
+    runtimes: Annotated[
+        str | None,
+        typer.Option(
+            "--runtimes",
+            help="Default: every one that reads both.",
+            autocompletion=completing(runtimes_of_artifacts, several=True),
+        ),
+    ] = None,
     budget: Annotated[str, typer.Option("--budget", help='Time to measure: "90s", "5m".')] = "5m",
     tolerance: Annotated[float, typer.Option("--tolerance", help="Of the outputs, relative to the largest.")] = 1e-3,
     figures_only: Annotated[bool, typer.Option("--figures-only", help="Time nothing: no noise.")] = False,
@@ -39,7 +49,12 @@ def gate(
         bool, typer.Option("--count", help="Count instructions; time only what they say has changed.")
     ] = False,
     on: Annotated[
-        str | None, typer.Option("--on", help="The emulated core of --count; default: the stored one, or avx2.")
+        str | None,
+        typer.Option(
+            "--on",
+            help="The emulated core of --count; default: the stored one, or avx2.",
+            autocompletion=completing(lambda: resources.names("cores")),
+        ),
     ] = None,
     count_limit: Annotated[
         str, typer.Option("--count-limit", help="Growth of all instructions that is still allowed.")
@@ -56,11 +71,9 @@ def gate(
     max_time: MaxTime = TIME,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the summary for a pull request.")] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ."""
-    import sys
-
     from mfedge import files as store
     from mfedge.bench.cases import default_size
     from mfedge.bench.gate import report as gate_report
@@ -69,12 +82,17 @@ def gate(
     from mfedge.bench.quantities import duration, share
     from mfedge.sizes import parse_sizes
 
+    if not 0 <= tolerance <= 1:
+        raise UsageError(f"--tolerance {tolerance:g}: expected a share of the largest output, from 0 to 1")
     worker = limits(max_memory, max_time)
     settings = Settings(
         threshold=share(threshold), limit=share(limit), tolerance=tolerance, budget_seconds=duration(budget),
         cpu=chosen_cpu(cpu), timeout_seconds=worker.seconds, memory_bytes=worker.memory_bytes,
         count_limit=share(count_limit), library_limit=share(library_limit),
     )  # fmt: skip
+    for path in (markdown, junit, save_figures):
+        if path is not None:
+            store.check_writable(path)
     stored = baseline.suffix == ".json"
     if count and stored:
         report = _against_counts(baseline, candidate, settings, sizes, runtimes, on)
@@ -86,9 +104,9 @@ def gate(
         if path is not None:
             store.write(path, data)
     if json:
-        sys.stdout.buffer.write(gate_report.to_json(report))
+        console.document(gate_report.to_json(report))
     else:
-        print(gate_report.markdown(report), end="")
+        console.document(gate_report.markdown(report).encode())
     raise typer.Exit(report.exit_code)
 
 
@@ -113,7 +131,7 @@ def _gate(
     from mfedge.bench.gate.run import Gate
     from mfedge.errors import GateError
 
-    names = baseline.name, candidate.name
+    names = line(baseline.resolve().name), line(candidate.resolve().name)
     pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
     figures = _figures(baseline, candidate, pairs, sizes[0], settings, save_figures)
     code, reasons = conclude((), figures)
@@ -151,7 +169,7 @@ def _against_counts(
     from mfedge.bench.gate import report as gate_report
     from mfedge.bench.gate.judge import SCHEMA, Report, conclude, verdict
     from mfedge.bench.quantities import names
-    from mfedge.errors import GateError, UsageError
+    from mfedge.errors import GateError
     from mfedge.sizes import parse_sizes
 
     stored = schema.read(baseline)
@@ -160,14 +178,13 @@ def _against_counts(
     at = list({count.size: None for count in stored.counts}) if sizes is None else parse_sizes(sizes)
     cases = resolve([str(candidate.resolve())], names(runtimes) if runtimes else None, at)
     stored, cases = counts.matching(stored, cases)
-    made = Report(
-        SCHEMA, baseline.name, candidate.name, 0, "", (), settings, {}, (), {}, 0, 0.0, counted_on=stored.core.title
-    )
+    sides = line(baseline.resolve().name), line(candidate.resolve().name)
+    made = Report(SCHEMA, *sides, 0, "", (), settings, {}, (), {}, 0, 0.0, counted_on=stored.core.title)
     try:
         with console.progress() as progress:
             lines = counting.against_stored(stored, cases, settings, progress)
     except GateError as error:
-        return gate_report.failed(baseline.name, candidate.name, error.exit_code, str(error), made)
+        return gate_report.failed(*sides, error.exit_code, str(error), made)
     code, reasons = conclude((), {}, lines)
     return replace(made, exit_code=int(code), verdict=verdict(code), reasons=tuple(reasons), counts=tuple(lines))
 
@@ -176,7 +193,6 @@ def _pairs(baseline: Path, candidate: Path, sizes: list[Size], runtimes: str | N
     """Every runtime × size that both sides can be measured in."""
     from mfedge.bench.cases import resolve
     from mfedge.bench.quantities import names
-    from mfedge.errors import UsageError
 
     wanted = names(runtimes) if runtimes else None
     before, after = (
@@ -202,8 +218,7 @@ def _figures(
     count = isolated(figures.count, Limits(settings.timeout_seconds, settings.memory_bytes))
     if baseline.suffix == ".json":
         stored = figures.read(baseline)
-        suffix = Path(stored.file).suffix
-        file = candidate if candidate.is_file() else next(iter(sorted(candidate.glob(f"*{suffix}"))), candidate)
+        file = _counterpart(baseline, stored.file, candidate)
         counted = count(file, stored.size)
         if save:
             store.write(save, figures.encode(counted))
@@ -216,4 +231,27 @@ def _figures(
             if save:
                 store.write(save, figures.encode(counted))
             found[new.name] = tuple(figures.compare(count(old, size), counted, settings.limit))
+    return found
+
+
+def _counterpart(baseline: Path, file: str, candidate: Path) -> Path:
+    """The candidate's file of the kind that figures were stored of.
+
+    Raises:
+        UsageError: it has none.
+    """
+    from mfedge.bench.cases import find
+    from mfedge.formats.table import FORMATS
+
+    row = next((row for row in FORMATS.values() if file.endswith(row.suffix)), None)
+    if row is None:
+        raise UsageError(f"{baseline}: expected figures of a model file, found those of {file}")
+    found = find(candidate, row.runtime)
+    if found is None:
+        there = sorted(path.name for path in ([candidate] if candidate.is_file() else candidate.iterdir()))
+        models = [name for name in there if name.endswith(tuple(row.suffix for row in FORMATS.values()))]
+        raise UsageError(
+            f"{candidate}: expected a {row.suffix} file, as {baseline} has the figures of one, "
+            f"found {', '.join(models) or 'no model file'}"
+        )
     return found

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import Json, Set
+from mfedge.cli.options import Json, Set, completing, variants
 from mfedge.errors import UsageError
 
 if TYPE_CHECKING:
     from mfedge.count import Count
-
-WIDTH_IN_A_PIPE = 130  # columns; rich would take 80 and cut names
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def info(
     variant: Annotated[
-        str | None, typer.Option("--variant", help="Show this network block by block: a name, or ./FILE.toml.")
+        str | None,
+        typer.Option(
+            "--variant",
+            help="Show this network block by block: a name, or ./FILE.toml.",
+            autocompletion=completing(variants),
+        ),
     ] = None,
     overrides: Set = [],  # noqa: B006  # typer reads the default and never changes it
     size: Annotated[
@@ -38,10 +41,10 @@ def info(
         for option, value in (("--set", overrides), ("--size", size), ("--num-classes", num_classes)):
             if value:
                 raise UsageError(f"{option}: expected together with --variant (the paper's figures are its own)")
+    from mfedge import zoo
     from mfedge.sizes import parse_size
-    from mfedge.zoo import load_spec, variants
 
-    specs = [load_spec(name, overrides) for name in ([variant] if variant else variants())]
+    specs = [zoo.load_spec(name, overrides) for name in ([variant] if variant else zoo.variants())]
     pixels = parse_size("224" if size is None else size)
 
     import msgspec
@@ -56,15 +59,15 @@ def info(
                 del row["blocks"]
         console.print_json(data[0] if variant else data)
         return
-    _print(_blocks(counts[0]) if variant else _overview(counts))
+    console.table(_blocks(counts[0]) if variant else _overview(counts))
 
 
 def _overview(counts: list[Count]) -> Any:
     """One row per variant."""
     table = _table("Parameters and multiply-adds of one image, 224x224, 1000 classes")
     table.add_column("variant", no_wrap=True)
-    for title in ("parameters", "paper, M", "MAdds, strict", "MAdds, M,\npaper-like (fitted)", "MAdds, M,\npaper"):
-        table.add_column(title, justify="right")
+    for title in ("parameters", "paper, M", "MAdds, strict", "MAdds, M, paper-like (fitted)", "MAdds, M, paper"):
+        table.add_column(title, justify="right", max_width=19)
     for counted in counts:
         paper = counted.paper
         table.add_row(
@@ -89,8 +92,8 @@ def _blocks(counted: Count) -> Any:
     )
     table.add_column("block", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    for title in ("input", "output", "parameters", "MAdds, strict", "MAdds, paper-\nlike (fitted)"):
-        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("input", "output", "parameters", "MAdds, strict", "MAdds, paper-like (fitted)"):
+        table.add_column(title, justify="right", max_width=19)
     for block in counted.blocks:
         table.add_row(
             block.name,
@@ -112,14 +115,6 @@ def _table(title: str) -> Any:
     from rich.table import Table
 
     return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-
-
-def _print(table: Any) -> None:
-    import sys
-
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE).print(table)
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -45,7 +46,7 @@ def options(
     if version:
         from mfedge import __version__
 
-        typer.echo(__version__)
+        console.out(__version__)
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -59,19 +60,19 @@ def run() -> NoReturn:
     try:
         signals.unwind()
         code = _command([argument for argument in arguments if argument != "--debug"])
-        sys.stdout.flush()  # a disk that is full says so here, and not after the last handler
+        console.flush()  # a disk that is full says so here, and not after the last handler
     except BaseException as error:
         code, line = _answer(error)
         if debug and line:
-            traceback.print_exc()
+            for told in traceback.format_exc().splitlines():
+                console.note(told)
         if line:
-            console.note(f"error: {line}")
+            console.error(line)
     signals.end_at_once()
     if signals.received is not None:
         code = 128 + signals.received
     with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        console.flush()
     os._exit(code)  # the runtimes' own threads and destructors have nothing left to do that a user waits for
 
 
@@ -97,8 +98,14 @@ def _answer(error: BaseException) -> tuple[int, str]:
         return error.exit_code, f"{error}; {ADVICE[error.about]}" if error.about in ADVICE else str(error)
     if isinstance(error, OSError) and error.errno in files.FULL:
         return Exit.STORAGE, str(files.storage_error(Path(error.filename or "standard output"), error))
-    if isinstance(error, MemoryError):
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # which the simplest look at a path may raise
+        return Exit.USAGE, f"{error.filename}: expected a path that the system takes, found one that is too long"
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Exit.STORAGE, "out of memory: this command needs more than there is; take a smaller size or model"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return Exit.STORAGE, "too few files may be open at a time; allow more, for instance with `ulimit -n 1024`"
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return Exit.STORAGE, "no more processes or threads may be started; allow more, for instance with `ulimit -u`"
     told = str(error) if isinstance(error, FaultError) else "".join(traceback.format_exception(error))
     return Exit.FAULT, _fault(told)
 

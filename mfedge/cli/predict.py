@@ -38,4 +38,4 @@ def predict(
         console.print_json(msgspec.to_builtins(result))
         return
     for guess in result.classes:
-        print(f"{guess.probability:7.2%}  {guess.label}")
+        console.out(f"{guess.probability:7.2%}  {guess.label}")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mfedge.cli import console
-from mfedge.cli.options import MEMORY, TIME, Cpu, MaxMemory, MaxTime, limits
+from mfedge.cli.options import MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, variants
+from mfedge.errors import MissingRuntimeError
+from mfedge.runtimes.table import RUNTIMES
+
+if TYPE_CHECKING:
+    from mfedge.bench.profile.schema import Profile
 
 
 def register(app: typer.Typer) -> None:
@@ -16,32 +21,39 @@ def register(app: typer.Typer) -> None:
 
 
 def profile(
-    model: Annotated[str, typer.Argument(help="An artifact folder, a model file, or a variant.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="An artifact folder, a model file, or a variant.", autocompletion=completing(variants)),
+    ],
     size: Annotated[
         str | None, typer.Option("--size", help='"512" or "320x256" (height x width); default: its own, or 224.')
     ] = None,
-    runtime: Annotated[str | None, typer.Option("--runtime", help="Default: the first that reads it.")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--runtime", help="Default: the first that reads it.", autocompletion=completing(lambda: RUNTIMES)
+        ),
+    ] = None,
     runs: Annotated[int, typer.Option("--runs", help="Inferences that are timed.", min=3, max=10_000)] = 20,
     cpu: Cpu = None,
     max_memory: MaxMemory = MEMORY,
     max_time: MaxTime = TIME,
     top: Annotated[int, typer.Option("--top", help="Operators that are listed.", min=0, max=1000)] = 10,
     output: Annotated[Path | None, typer.Option("--output", help="Folder for profile.json and the roofline.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The profile as JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Time per operator and part, beside multiply-adds and bytes and what this core was measured to reach."""
-    import sys
-
     from mfedge import files as store
     from mfedge.bench import cases
     from mfedge.bench.measure.environment import chosen_cpu
     from mfedge.bench.profile import roofline
-    from mfedge.bench.profile import tables as profile_report
     from mfedge.bench.profile.run import encode
     from mfedge.bench.profile.run import profile as make
     from mfedge.sizes import parse_size
     from mfedge.workers.call import isolated
 
+    if output is not None:
+        store.check_writable(output / "profile.json")
     one = cases.default_size(model) if size is None else parse_size(size)
     if not cases.is_path(model):
         console.note(console.RANDOM_WEIGHTS)
@@ -51,35 +63,43 @@ def profile(
         progress(f"profiling {found.label}")
         run = isolated(make, limits(max_memory, max_time))
         made = run(Path(found.path), found.model, found.runtime, one, runs, chosen_cpu(cpu))
-    if output is not None:
-        store.write(output / "profile.json", encode(made))
-        if made.timed:
-            for kind, data in roofline.draw(made).items():
-                store.write(output / f"roofline.{kind}", data)
-        console.note(str(output / "profile.json"))
     if json:
-        sys.stdout.buffer.write(encode(made))
-        return
+        console.document(encode(made))
+    else:
+        _show(made, top)
+    if output is not None:
+        contents = {"profile.json": encode(made)}
+        if made.timed:
+            try:
+                contents |= {f"roofline.{kind}": data for kind, data in roofline.draw(made).items()}
+            except MissingRuntimeError as error:
+                console.note(str(error))
+        store.write_all(output, contents)
+        console.note(str(output / "profile.json"))
+
+
+def _show(made: Profile, top: int) -> None:
+    """Two tables of shares, and the `top` slowest operators."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    print(profile_report.headline(made))
-    for line in profile_report.remarks(made):
-        print(line)
-    out = Console(width=None if sys.stdout.isatty() else 140)
-    for first, rows in (("part", profile_report.rows(made, "part")), ("type", profile_report.rows(made, "type"))):
+    from mfedge.bench.profile import tables
+
+    console.out(tables.headline(made))
+    for line in tables.remarks(made):
+        console.out(line)
+    for first, rows in (("part", tables.rows(made, "part")), ("type", tables.rows(made, "type"))):
         table = Table(box=box.SIMPLE_HEAD)
-        for i, name in enumerate((first, *profile_report.COLUMNS[1:])):
+        for i, name in enumerate((first, *tables.COLUMNS[1:])):
             table.add_column(name, justify="right" if i else "left")
         for row in rows:
             table.add_row(*row)
-        out.print(table)
+        console.table(table)
     if made.timed and top:
         table = Table("operator", "type", "part", "ms", "M MAdds", box=box.SIMPLE_HEAD)
-        for row in profile_report.slowest(made)[:top]:
+        for row in tables.slowest(made)[:top]:
             table.add_row(*row)
-        out.print(table)
+        console.table(table)
 
 
 def _first(model: str) -> list[str] | None:

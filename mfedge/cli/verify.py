@@ -36,7 +36,7 @@ def verify(
         console.print_json(msgspec.to_builtins(result))
         return
     skipped = f" ({result.skipped} more cannot be replayed here)" if result.skipped else ""
-    print(
+    console.out(
         f"{result.artifact}: {result.files} files sound, {result.operators} operators, "
         f"{result.cases} parity cases{skipped} within {result.max_relative:.1e} "
         f"(bound {result.bound:g}) in {result.runtime}"

@@ -49,7 +49,7 @@ def convert(
     if json:
         console.print_json(result)
         return
-    print(f"{destination}: {count} tensors, {destination.stat().st_size / 1e6:.1f} MB, sha256 {result['sha256']}")
+    console.out(f"{destination}: {count} tensors, {destination.stat().st_size / 1e6:.1f} MB, sha256 {result['sha256']}")
 
 
 def converted(source: Path, destination: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar, get_type_hints
 
@@ -25,6 +25,7 @@ def isolated(
     limits: Limits,
     progress: Callable[[str], None] = lambda text: None,
     refuse: type[MfedgeError] = ArtifactError,
+    environment: Mapping[str, str] = {},
 ) -> Callable[P, T]:
     """`function`, to be called in a process of its own.
 
@@ -34,6 +35,7 @@ def isolated(
         limits: of memory, and of the time between two signs of life.
         progress: called with what the function does.
         refuse: the error for a file that a library dies of, or takes too long for.
+        environment: variables beside those of this process.
 
     Returns:
         A function that starts the process, waits and returns. It raises what `function` raises of mfedge's errors;
@@ -47,7 +49,7 @@ def isolated(
             {name: msgspec.Raw(encode(value)) for name, value in bound.items()},
             limits.address_space,
         )
-        with _worker(limits) as worker:
+        with _worker(limits, environment) as worker:
             value = _answer(worker, request, progress, refuse)
         return decode(value, get_type_hints(function)["return"])  # type: ignore[no-any-return]
 
@@ -55,8 +57,8 @@ def isolated(
 
 
 @contextlib.contextmanager
-def _worker(limits: Limits) -> Iterator[Process]:
-    worker = Process("mfedge.workers.child", (), limits, {})
+def _worker(limits: Limits, environment: Mapping[str, str]) -> Iterator[Process]:
+    worker = Process("mfedge.workers.child", (), limits, environment)
     try:
         yield worker
     finally:

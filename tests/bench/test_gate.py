@@ -134,7 +134,7 @@ def test_the_same_is_never_a_regression(make_case: CaseMaker, fast: tuple[Settin
     [
         ("1.0", "1.0 wrong", Exit.PARITY, "the outputs differ"),
         ("1.0", "1.0 two-threads", Exit.ENVIRONMENT, "expected 1 thread"),
-        ("1.0", "refuse", Exit.REGRESSION, "not a model"),
+        ("1.0", "refuse", Exit.ARTIFACT, "not a model"),
         ("refuse", "1.0", Exit.USAGE, "baseline: cannot be measured"),
     ],
 )

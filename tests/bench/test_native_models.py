@@ -61,13 +61,13 @@ def expected_madds() -> int:
 
 def test_names() -> None:
     models = ["214m@native", "mobile-former-26m@native", "./mine.toml@native", "214m", "mobilenet-v3-large"]
-    assert cases._names(models) == [
+    assert cases.names(models) == [
         "mobile-former-214m-native", "mobile-former-26m-native", "mine-native", "mobile-former-214m",
         "mobilenet-v3-large",
     ]  # fmt: skip
     assert not any(map(cases.is_path, models))
-    assert cases._names(["mobilenet-v3-large-0.75"]) == ["mobilenet-v3-large-0.75"]
-    assert cases._names(["214m@native-fp16"]) == ["mobile-former-214m-native-fp16"]
+    assert cases.names(["mobilenet-v3-large-0.75"]) == ["mobilenet-v3-large-0.75"]
+    assert cases.names(["214m@native-fp16"]) == ["mobile-former-214m-native-fp16"]
     assert exports.parse("214m@native") == exports.Variant("214m", "native", "fp32")
     assert exports.parse("214m@native-fp16") == exports.Variant("214m", "native", "fp16")
     assert exports.parse("214m@fp16") == exports.Variant("214m", "portable", "fp16")

@@ -52,7 +52,7 @@ def test_a_case_that_misbehaves_is_reported_and_the_others_go_on(make_case: Case
         "crash": ("killed", "SIGSEGV"),
         "killed": ("killed", "SIGKILL"),
         "memory": ("failed", "out of memory"),
-        "hang": ("timeout", "no answer within 2 s"),
+        "hang": ("timeout", "did not answer within 2 s"),
         "two-threads": ("threads", "found 2"),
     }
     cases = [make_case("reference", "1.0"), *(make_case(name, f"1.0 {name}") for name in behaviours)]

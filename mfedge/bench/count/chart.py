@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
+from mfedge import text
 from mfedge.bench.count.schema import Count, Counts
-from mfedge.bench.report.palette import GRID, INK, QUIET, colour, matplotlib
+from mfedge.bench.report.palette import DESKTOP, INK, colour, drawing, frame, runtime_name, saved
 from mfedge.families.table import family_of_model
-from mfedge.runtimes.table import label
 from mfedge.sizes import Size
 
-WIDTH, HEIGHT = 8.6, 4.6  # inches, of two panels; as wide as the chart of latencies
+HEIGHT = 4.6  # inches
 STROKES: dict[str, tuple[Any, str]] = {  # kind of file → stroke, marker
     "native": ("-", "o"),
     "portable": ((0, (5, 1.5)), "s"),
@@ -23,19 +22,14 @@ def draw(counts: Counts) -> bytes:
     """The chart as SVG. Deterministic: no dates, no random identifiers.
 
     Raises:
-        MissingRuntimeError: matplotlib is not installed.
+        MissingRuntimeError: nothing can be drawn.
     """
-    library = matplotlib()
-    from matplotlib import pyplot
-
-    style: dict[Any, Any] = {
-        "svg.hashsalt": "mfedge", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 10,
-        "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    }  # fmt: skip
     sizes = sorted({count.size for count in counts.counts}, key=lambda size: size.pixels)
-    with library.rc_context(style):
+    with drawing():
+        from matplotlib import pyplot
+
         figure, grid = pyplot.subplots(
-            1, len(sizes), figsize=(WIDTH, HEIGHT), sharey=True, layout="constrained", squeeze=False
+            1, len(sizes), figsize=(DESKTOP.width, HEIGHT), sharey=True, layout="constrained", squeeze=False
         )
         panels = list(grid[0])
         for axes, size in zip(panels, sizes, strict=True):
@@ -43,11 +37,9 @@ def draw(counts: Counts) -> bytes:
         panels[0].set_ylabel("instructions per multiply-add of the network")
         panels[0].set_ylim(bottom=0)
         _legends(panels, counts)
-        figure.suptitle(f"Instructions of one inference, emulated {counts.core.title}", fontsize=12, fontweight="bold")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-        pyplot.close(figure)
-    return buffer.getvalue()
+        title = f"Instructions of one inference, emulated {text.line(counts.core.title, text.NAME)}"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+        return saved(figure)["svg"]
 
 
 def kind(count: Count) -> str:
@@ -82,9 +74,7 @@ def _panel(axes: Any, counts: Counts, size: Size) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("million multiply-adds")
     axes.set_title(f"{size} px", fontsize=10)
-    axes.grid(True, color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    frame(axes)
 
 
 def _legends(panels: list[Any], counts: Counts) -> None:
@@ -95,7 +85,7 @@ def _legends(panels: list[Any], counts: Counts) -> None:
     family = None if reference is None else family_of_model(reference)
     names = {"native": "Mobile-Former, native", "portable": "Mobile-Former, portable",
              "reference": "reference" if family is None else family.label}  # fmt: skip
-    colours = [Line2D([], [], color=colour(r, runtimes), linewidth=3, label=label(r)) for r in runtimes]
+    colours = [Line2D([], [], color=colour(r, runtimes), linewidth=3, label=runtime_name(r)) for r in runtimes]
     strokes = [
         Line2D([], [], color=INK, linestyle=stroke, marker=marker, markersize=4, label=names[name],
                markerfacecolor="white" if name == "reference" else None)

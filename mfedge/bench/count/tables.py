@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from mfedge import text
 from mfedge.bench.count.classes import Class
 from mfedge.bench.count.schema import Bound, Count, Counts, Row, added, bound
+from mfedge.bench.report.tables import markdown_table
 from mfedge.runtimes.table import label
 
 SHOWN: dict[str, tuple[Class, ...]] = {  # column → classes
@@ -22,6 +24,7 @@ COSTS = ("M L1 misses", "M L2 misses", "M cycles ≥", "limited by")
 CASES = ("model", "runtime", "size px", "M instructions", "/ reference", *SHOWN, *COSTS)
 PARTS = ("M instructions", "share", *SHOWN, *COSTS)
 FEW = 6  # libraries in a table
+NONE = "–"
 
 
 class Table(Struct, frozen=True):
@@ -38,22 +41,22 @@ def cases(counts: Counts) -> Table:
     rows = []
     for count in counts.counts:
         whole, reference = count.whole, references.get((count.runtime, count.size))
-        ratio = "–" if reference is None else f"{whole.total / reference:.2f}"
+        ratio = NONE if reference is None else f"{whole.total / reference:.2f}"
         rows.append(
             (count.model, label(count.runtime), str(count.size), _millions(whole.total), ratio, *_shares(whole, counts),
              *_costs(whole, counts))
         )  # fmt: skip
-    return Table(CASES, rows, 2)
+    return _without_empty(Table(CASES, rows, 2))
 
 
 def libraries(count: Count, counts: Counts) -> Table:
     """Of one case, most instructions first."""
-    return Table(("library", *PARTS), _parts(count.libraries, count.whole.total, counts, FEW))
+    return _without_empty(Table(("library", *PARTS), _parts(count.libraries, count.whole.total, counts, FEW)))
 
 
 def functions(count: Count, counts: Counts, top: int) -> Table:
     """Of mfedge's own libraries in one case, most instructions first; shares are of the whole inference."""
-    return Table(("function", *PARTS), _parts(count.functions, count.whole.total, counts, top))
+    return _without_empty(Table(("function", *PARTS), _parts(count.functions, count.whole.total, counts, top)))
 
 
 def headline(count: Count, counts: Counts) -> str:
@@ -71,23 +74,26 @@ def headline(count: Count, counts: Counts) -> str:
 def markdown(counts: Counts) -> str:
     """The table of cases, and what each number is."""
     table = cases(counts)
-    lines = [f"# {counts.title}", "", f"One inference, one thread, counted on an emulated {counts.core.title}.", ""]
-    lines += [
-        "| " + " | ".join(table.columns) + " |",
-        "|" + "---|" * table.texts + "---:|" * (len(table.columns) - table.texts),
-    ]
-    lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-    lines += [
-        "",
-        *(
-            f"- {failure.model} in {failure.runtime} at {failure.size}: {failure.message}"
-            for failure in counts.failures
-        ),
-    ]
-    versions = {f"{name} {version}" for count in counts.counts for name, version in count.versions.items()}
-    lines += ["", f"Counted with {', '.join(sorted(versions))}.", ""]
-    lines += [f"The bound of the cycles is from {source}." for source in counts.core.sources]
+    core, versions = counts.core, {f"{k} {v}" for count in counts.counts for k, v in count.versions.items()}
+    lines = [
+        f"# {text.markdown(counts.title)}", "",
+        f"One inference, one thread, counted on an emulated {text.markdown(core.title)}. M is a million. Shares are of "
+        "the instructions of the row. The cycles are the fewest that such a core can take: no prediction of time.", "",
+        *markdown_table(table.columns, table.rows), "",
+        *(f"- {text.markdown(f'{f.model} in {f.runtime} at {f.size}: {f.message}')}" for f in counts.failures),
+        *([""] if counts.failures else []),
+        f"Counted with {text.markdown(', '.join(sorted(versions)))}.", "",
+        f"The core's numbers are from: {text.markdown('; '.join(core.sources))}.",
+    ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _without_empty(table: Table) -> Table:
+    """Without the columns of classes that no row has: few models have a dot product."""
+    kept = [i for i, name in enumerate(table.columns) if name not in SHOWN or any(row[i] != NONE for row in table.rows)]
+    return Table(
+        tuple(table.columns[i] for i in kept), [tuple(row[i] for i in kept) for row in table.rows], table.texts
+    )
 
 
 def _parts(rows: Sequence[Row], total: int, counts: Counts, top: int) -> list[tuple[str, ...]]:
@@ -102,7 +108,7 @@ def _parts(rows: Sequence[Row], total: int, counts: Counts, top: int) -> list[tu
 def _shares(row: Row, counts: Counts) -> tuple[str, ...]:
     """Of each column's classes in the row's instructions."""
     shares = (sum(_of(row, counts, kind) for kind in kinds) / max(1, row.total) for kinds in SHOWN.values())
-    return tuple(f"{share:.0%}" if share else "–" for share in shares)
+    return tuple(f"{share:.0%}" if share else NONE for share in shares)
 
 
 def _costs(row: Row, counts: Counts) -> tuple[str, ...]:

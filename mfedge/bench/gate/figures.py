@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mfedge import files
 from mfedge.bench import stored
 from mfedge.bench.cases import checksum
+from mfedge.bench.stored import Count, Text
 from mfedge.errors import UsageError
 from mfedge.formats.table import read_graph
 from mfedge.sizes import Size
@@ -25,14 +27,14 @@ class Figures(Struct, frozen=True):
     """Counted on the file at one input size, or read from benchmarks/baselines."""
 
     schema: str
-    file: str
+    file: Text
     size: Size
-    operators: dict[str, int]  # by type, most frequent first
-    transposes: int
-    parameters: int
-    madds: int
-    file_bytes: int
-    peak_activation_bytes: int
+    operators: Annotated[dict[Text, Count], Meta(max_length=10_000)]  # by type, most frequent first
+    transposes: Count
+    parameters: Count
+    madds: Count
+    file_bytes: Count
+    peak_activation_bytes: Count
 
     def numbers(self) -> dict[str, int]:
         """What is compared, one number a name; operators by type as "operators: Conv"."""

@@ -13,7 +13,7 @@ from mfedge.bench.measure.environment import out_of_memory_kills
 from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results.schema import Load, Protocol, Status
 from mfedge.errors import Exit, MfedgeError
-from mfedge.runtimes.table import RUNTIMES
+from mfedge.runtimes.table import label
 from mfedge.workers.process import Death, Limits, Process
 
 SETTLE_BELOW = 0.05  # seconds: a longer inference does not notice what another process left in the caches
@@ -169,4 +169,4 @@ class Worker:
         kills = out_of_memory_kills()
         if death.signal == signal.SIGKILL and kills is not None and self._kills is not None and kills > self._kills:
             return WorkerError("killed", "out of memory: the kernel killed the process")
-        return WorkerError(death.status, f"{RUNTIMES[self.case.runtime].label} {death.reason}", Exit.ARTIFACT)
+        return WorkerError(death.status, f"{label(self.case.runtime)} {death.reason}", Exit.ARTIFACT)

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from mfedge.bench.stored import Count, Number, Seconds, Text
 from mfedge.errors import UsageError
 from mfedge.formats.table import FORMATS
 from mfedge.runtimes.table import RUNTIMES
@@ -48,32 +50,32 @@ STEAL_LIMIT = 0.02  # share of time the hypervisor gave to somebody else
 class Moment(Struct, frozen=True):
     """What changes while one measures."""
 
-    load1: float | None  # load average of the last minute, processes
-    clock_mhz: float | None  # as the kernel reports it for the measured CPU; constant on most virtual machines
-    probe_seconds: float  # a fixed piece of work on the measured CPU: the clock as it really is; fastest of five
-    steal_seconds: float | None  # since boot, all CPUs
-    busy_seconds: float | None  # since boot, all CPUs, other processes included
+    load1: Number | None  # load average of the last minute, processes
+    clock_mhz: Number | None  # as the kernel reports it for the measured CPU; constant on most virtual machines
+    probe_seconds: Seconds  # a fixed piece of work on the measured CPU: the clock as it really is; fastest of five
+    steal_seconds: Number | None  # since boot, all CPUs
+    busy_seconds: Number | None  # since boot, all CPUs, other processes included
 
 
 class Environment(Struct, frozen=True):
     """The machine and its software. Nothing here names a user, a host or a path."""
 
-    system: str
-    kernel: str
-    machine: str
-    cpu: str
-    isa: tuple[str, ...]
-    cpus: int
-    governor: str | None  # None: not exposed, as in a virtual machine
+    system: Text
+    kernel: Text
+    machine: Text
+    cpu: Text
+    isa: Annotated[tuple[Text, ...], Meta(max_length=1000)]
+    cpus: Annotated[int, Meta(ge=1, le=1 << 20)]
+    governor: Text | None  # None: not exposed, as in a virtual machine
     hypervisor: bool
-    memory_bytes: int
-    affinity: tuple[int, ...]  # CPUs this process may use
+    memory_bytes: Count
+    affinity: Annotated[tuple[int, ...], Meta(max_length=10_000)]  # CPUs this process may use
     measured_cpu: int | None
-    cgroup_cpus: float | None  # CPU quota of the container; None: unlimited
-    cgroup_memory_bytes: int | None
-    python: str
-    mfedge: str
-    libraries: dict[str, str]
+    cgroup_cpus: Number | None  # CPU quota of the container; None: unlimited
+    cgroup_memory_bytes: Count | None
+    python: Text
+    mfedge: Text
+    libraries: Annotated[dict[Text, Text], Meta(max_length=1000)]
 
     def differences(self, other: Environment) -> list[str]:
         """One line for every reason not to compare milliseconds with those measured in `other`."""

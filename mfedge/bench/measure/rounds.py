@@ -25,8 +25,10 @@ from mfedge.bench.measure.worker import LOADER
 from mfedge.bench.results import crossover
 from mfedge.bench.results import intervals as statistics
 from mfedge.bench.results.schema import SCHEMA, CaseResult, Load, Protocol, Result, Status, Visit
+from mfedge.bench.stored import MOST_VISITS
 from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
+from mfedge.text import line
 
 LOADING = 4.0  # cost of a size beside its pixels, in inferences of 224×224: how the budget is shared out
 
@@ -78,7 +80,7 @@ class Record:
 
     def fail(self, error: WorkerError) -> None:
         """Keep what was measured, and why there is no more."""
-        self.status, self.message = error.status, str(error)
+        self.status, self.message = error.status, line(error)
 
     def result(self) -> CaseResult:
         """As it is now."""
@@ -161,7 +163,8 @@ class Run:
         order = sorted(sizes, key=lambda size: (size.pixels, size))
         wanted = self.plan.processes
         for process in count():
-            todo = [size for size in order if process < wanted or (wanted > 1 and not self._precise(size))]
+            more = wanted > 1 and (process + 1) * self.plan.max_rounds <= MOST_VISITS  # what a result can hold
+            todo = [size for size in order if process < wanted or (more and not self._precise(size))]
             end = time.monotonic() + (deadline - time.monotonic()) / max(1, wanted - process)
             for index, size in enumerate(todo):
                 now = time.monotonic()

@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
-import io
+import textwrap
 from typing import Any
 
+from mfedge import text
 from mfedge.bench.profile.parts import order
 from mfedge.bench.profile.schema import Profile, shares
-from mfedge.bench.report.palette import GRID, INK, QUIET, matplotlib
+from mfedge.bench.report.palette import DESKTOP, INK, QUIET, Page, drawing, frame, model_name, runtime_name, saved
 
 COLOURS = (
     "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#1B4F72", "#56B4E9", "#8C6D00", "#888888",
 )  # fmt: skip
 MARKERS = "oosD^v*PXd"
-DPI = 160
+MOST_PARTS = 24  # that are drawn; a stored profile may have any
 
 
-def draw(profile: Profile) -> dict[str, bytes]:
-    """ "svg" and "png" bytes; one dot per part, whose area is its share of the time."""
-    library = matplotlib()
-    from matplotlib import pyplot
+def draw(profile: Profile, page: Page = DESKTOP) -> dict[str, bytes]:
+    """ "svg" and "png" bytes; one dot per part, whose area is its share of the time.
 
-    style: dict[Any, Any] = {"svg.hashsalt": "mfedge", "font.size": 10, "text.color": INK, "axes.labelcolor": INK}
-    with library.rc_context(style):
-        figure, axes = pyplot.subplots(figsize=(8.6, 4.6), layout="constrained")
+    Raises:
+        MissingRuntimeError: nothing can be drawn.
+    """
+    with drawing():
+        from matplotlib import pyplot
+
+        found = [s for s in shares(profile, "part") if s.seconds and s.madds and s.bytes][:MOST_PARTS]
+        height = 4.4 + 0.2 * len(found) if page.narrow else 4.6
+        figure, axes = pyplot.subplots(figsize=(page.width, height), layout="constrained")
         _roof(axes, profile)
-        found = [s for s in shares(profile, "part") if s.seconds and s.madds and s.bytes]
         total = sum(operator.seconds or 0.0 for operator in profile.operators) or 1.0
         for share in found:
             i = order().index(share.name) % len(MARKERS) if share.name in order() else len(MARKERS) - 1
             part = (share.seconds or 0.0) / total
             axes.scatter([share.madds / share.bytes], [share.madds / (share.seconds or 1) / 1e9], s=30 + 900 * part,
                          color=COLOURS[i], marker=MARKERS[i], alpha=0.85, edgecolor="white", zorder=3,
-                         label=f"{share.name}, {part:.0%} of the time")  # fmt: skip
-        legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+                         label=f"{text.line(share.name, text.NAME)}, {part:.0%} of the time")  # fmt: skip
+        where: Any = "outside lower left" if page.narrow else "outside right center"
+        legend = figure.legend(loc=where, frameon=False, fontsize=9)
         for handle in legend.legend_handles:
             if handle is not None:
                 handle.set(sizes=[45])
-        axes.set_title(
-            f"{profile.model}, {profile.runtime}, {profile.size} px", loc="left", fontsize=11, fontweight="bold"
-        )
-        files = {}
-        for kind in ("svg", "png"):
-            buffer = io.BytesIO()
-            metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, facecolor="white")
-            files[kind] = buffer.getvalue()
-        pyplot.close(figure)
-    return files
+        title = f"{model_name(profile.model)}, {runtime_name(profile.runtime)}, {profile.size} px"
+        figure.suptitle(textwrap.fill(title, page.letters // 2), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        return saved(figure)
 
 
 def _roof(axes: Any, profile: Profile) -> None:
@@ -67,8 +64,6 @@ def _roof(axes: Any, profile: Profile) -> None:
     axes.set_xlim(low, high)
     axes.set_xlabel("multiply-adds per byte read or written")
     axes.set_ylabel("G multiply-adds per second")
-    axes.grid(True, color=GRID, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    frame(axes)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mfedge import files
 from mfedge.bench.profile import parts
+from mfedge.bench.stored import MOST_OPERATORS, Count, Seconds, Text
 from mfedge.errors import UsageError
 from mfedge.sizes import Size
 
@@ -18,38 +19,40 @@ SCHEMA = f"{STORED.schema}/{STORED.current}"
 class Operator(Struct, frozen=True):
     """One operator as the runtime executed it; what was fused away has no line."""
 
-    name: str  # as in the file
-    type: str  # as the runtime calls it
-    part: str  # of `parts.order()`
-    seconds: float | None  # of one inference, median over runs; None: the runtime does not tell
-    madds: int | None  # multiply-adds; None: not known for what the runtime fused
-    bytes: int | None  # read and written: inputs, weights, outputs, each once
+    name: Text  # as in the file
+    type: Text  # as the runtime calls it
+    part: Text  # of `parts.order()`
+    seconds: (
+        Annotated[float, Meta(ge=0, le=1e9)] | None
+    )  # of one inference, median over runs; None: the runtime does not tell
+    madds: Count | None  # multiply-adds; None: not known for what the runtime fused
+    bytes: Count | None  # read and written: inputs, weights, outputs, each once
 
 
 class Peak(Struct, frozen=True):
     """What one core was measured to reach, moments before."""
 
-    madds_per_second: float  # float32 multiply-adds
-    bytes_per_second: float  # memory, reading and writing counted
+    madds_per_second: Annotated[float, Meta(gt=0, le=1e18)]  # float32 multiply-adds
+    bytes_per_second: Annotated[float, Meta(gt=0, le=1e18)]  # memory, reading and writing counted
 
 
 class Profile(Struct, frozen=True):
     """One model in one runtime at one size."""
 
     schema: str
-    model: str
-    runtime: str
-    version: str
+    model: Text
+    runtime: Text
+    version: Text
     size: Size
-    file: str
-    sha256: str
+    file: Text
+    sha256: Text
     runs: int
-    seconds: float  # of one whole inference with profiling off, median
-    profiled_seconds: float | None  # the same with profiling on: what it costs; None: no profiler
-    madds: int  # of the whole network, as the file says
-    source: str  # how the times were got, or why there are none
+    seconds: Seconds  # of one whole inference with profiling off, median
+    profiled_seconds: Seconds | None  # the same with profiling on: what it costs; None: no profiler
+    madds: Count  # of the whole network, as the file says
+    source: Text  # how the times were got, or why there are none
     machine: Peak
-    operators: tuple[Operator, ...]
+    operators: Annotated[tuple[Operator, ...], Meta(max_length=MOST_OPERATORS)]
 
     @property
     def timed(self) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
-
+from mfedge import text
 from mfedge.bench.profile.schema import Peak, Profile, Share, shares
 from mfedge.bench.quantities import milliseconds
 from mfedge.bench.report import html
@@ -67,10 +66,10 @@ def section(profile: Profile) -> str:
     """For the HTML report."""
     from mfedge.bench.profile.roofline import draw
 
-    parts = [f"<h2>{escape(headline(profile))}</h2>"]
-    parts += [f"<p class=quiet>{escape(line)}</p>" for line in remarks(profile)]
+    parts = [f"<h2>{text.html(headline(profile))}</h2>"]
+    parts += [f"<p class=quiet>{text.html(line)}</p>" for line in remarks(profile)]
     if profile.timed:
-        parts.append(f"<figure>{html.inline(draw(profile)['svg'].decode())}</figure>")
+        parts.append(html.figure("The roofline of this profile; the tables below have its figures", draw, profile))
     parts.append(html.table(COLUMNS, rows(profile, "part")))
     parts.append(html.table(("type", *COLUMNS[1:]), rows(profile, "type")))
     parts.append(html.table(("operator", "type", "part", "ms", "M MAdds"), slowest(profile)))

@@ -9,8 +9,8 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.styled import Styled
 from rich.table import Table
-from rich.text import Text
 
 from mfedge.bench import quantities
 from mfedge.bench.measure.rounds import Progress
@@ -21,14 +21,19 @@ from mfedge.bench.results.schema import CaseResult
 class Display:
     """A listener for `rounds.Run`; a context manager. Without a terminal it writes one line per size."""
 
-    def __init__(self, reference: str | None, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet)
+    def __init__(self, console: Console, reference: str | None) -> None:
+        """
+        Args:
+            console: to draw on; it takes every string for text, never for markup (mfedge/cli/console.py).
+            reference: the model that ratios are taken to.
+        """
+        self._console = console
         self._reference = reference
         self._live: Live | None = None
         self._last: object = None
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal and not self._console.quiet:
+        if self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
         return self
@@ -45,17 +50,17 @@ class Display:
             self._live.update(self._draw(progress), refresh=True)
         elif (progress.size, progress.process) != self._last:
             left = quantities.clock(progress.seconds_left)
-            self._console.print(f"{_where(progress)}, {left} left", highlight=False)
+            self._console.print(f"{_where(progress)}, {left} left")
         self._last = progress.size, progress.process
 
     def note(self, line: str) -> None:
         """One line that stays."""
-        self._console.print(Text(line, style="yellow"), soft_wrap=True)
+        self._console.print(line, style="yellow", soft_wrap=True)
 
     def _draw(self, progress: Progress) -> Group:
         left = quantities.clock(progress.seconds_left)
-        head = Text(_where(progress), style="bold")
-        head.append(f"  round {progress.round}, at most {left} left", "dim")
+        head = Table.grid(padding=(0, 2))
+        head.add_row(Styled(_where(progress), "bold"), Styled(f"round {progress.round}, at most {left} left", "dim"))
         table = Table(box=None, pad_edge=False)
         for name in ("runtime", "model"):
             table.add_column(name)
@@ -64,7 +69,7 @@ class Display:
         for case in progress.cases:
             reference = next((c for c in progress.cases if self._is_reference(c, case)), None)
             table.add_row(case.runtime, case.model, *_so_far(case, reference))
-        return Group(head, table, Text(progress.doing, style="dim"))
+        return Group(head, table, Styled(progress.doing, "dim"))
 
     def _is_reference(self, other: CaseResult, case: CaseResult) -> bool:
         return other.model == self._reference and other.runtime == case.runtime and case.model != self._reference

@@ -8,19 +8,16 @@ from pathlib import Path
 from mfedge import files as store
 from mfedge.bench.profile import tables as profile_report
 from mfedge.bench.profile.schema import Profile
-from mfedge.bench.report import chart, html, tables
+from mfedge.bench.report import FORMATS, TEXTS, chart, html, tables
 from mfedge.bench.results.schema import Result
 from mfedge.bench.results.summary import summarise
 from mfedge.errors import MissingRuntimeError
-
-FORMATS = ("md", "csv", "svg", "png", "html")
-TEXTS = ("md", "csv")  # which need no library that draws
 
 
 def files(result: Result, formats: tuple[str, ...] = FORMATS, profiles: tuple[Profile, ...] = ()) -> dict[str, bytes]:
     """Name → bytes: report.md, report.csv, chart.svg, chart.png, report.html."""
     summary = summarise(result)
-    charts = chart.draw(summary) if {"svg", "png", "html"} & set(formats) else {}
+    charts = chart.draw(summary) if {"svg", "png"} & set(formats) else {}
     made = {}
     if "md" in formats:
         made["report.md"] = tables.markdown(summary).encode()
@@ -31,7 +28,7 @@ def files(result: Result, formats: tuple[str, ...] = FORMATS, profiles: tuple[Pr
             made[f"chart.{kind}"] = charts[kind]
     if "html" in formats:
         sections = [profile_report.section(profile) for profile in profiles]
-        made["report.html"] = html.page(result, summary, [charts["svg"].decode()], sections).encode()
+        made["report.html"] = html.page(result, summary, sections).encode()
     return made
 
 
@@ -42,7 +39,7 @@ def write(
     profiles: tuple[Profile, ...] = (),
     note: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
-    """Write the files, each whole or not at all.
+    """Write the files: all of them, or none.
 
     Args:
         result: to report.
@@ -62,6 +59,5 @@ def write(
             raise
         note(str(error))
         made = files(result, TEXTS, profiles)
-    for name, data in made.items():
-        store.write(folder / name, data)
+    store.write_all(folder, made)
     return [folder / name for name in made]

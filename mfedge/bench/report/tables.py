@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from mfedge import text
 from mfedge.bench.quantities import mebibytes, milliseconds
 from mfedge.bench.results.intervals import Interval
 from mfedge.bench.results.summary import CaseRow, Summary
@@ -90,36 +91,34 @@ def statements(summary: Summary) -> list[str]:
 
 def markdown(summary: Summary) -> str:
     """Ratios by runtime and size first, then every case."""
-    lines = [f"# {summary.title}", ""]
-    lines += [f"> **{_escape(line)}**\n>" for line in summary.warnings]
-    lines += [f"- {_escape(line)}" for line in statements(summary)]
+    lines = [f"# {text.markdown(summary.title)}", ""]
+    lines += [f"> **{text.markdown(line)}**\n>" for line in summary.warnings]
+    lines += [f"- {text.markdown(line)}" for line in statements(summary)]
     for model in summary.models:
         if model != summary.reference and any(row.ratio is not None for row in summary.rows if row.model == model):
-            lines += ["", f"{model} / {summary.reference}, same round; below 1 is faster", ""]
-            lines += _markdown_table(("size px", *summary.runtimes), _ratio_rows(summary, model))
+            title = f"{model} / {summary.reference}, same round; below 1 is faster"
+            lines += ["", text.markdown(title), ""]
+            lines += markdown_table(("size px", *summary.runtimes), _ratio_rows(summary, model))
     for model in dict.fromkeys(row.model for row in summary.bests):
         title = f"{model} / the fastest {summary.reference} of any runtime, same round; below 1 is faster"
-        lines += [
-            "",
-            title,
-            "",
-            *_markdown_table(("size px", *summary.runtimes, "fastest"), _best_rows(summary, model)),
-        ]
-    lines += ["", *_markdown_table(COLUMNS, [cells(row) for row in summary.rows]), ""]
-    lines += [f"- {_mark(check.fair)} {_escape(check.text)}" for check in summary.fairness]
-    lines += ["", f"Measured for {summary.seconds:.0f} s; {summary.ended}.", ""]
+        lines += ["", text.markdown(title), ""]
+        lines += markdown_table(("size px", *summary.runtimes, "fastest"), _best_rows(summary, model))
+    lines += ["", *markdown_table(COLUMNS, [cells(row) for row in summary.rows]), ""]
+    lines += [f"- {mark(check.fair)} {text.markdown(check.text)}" for check in summary.fairness]
+    lines += ["", f"Measured for {summary.seconds:.0f} s; {text.markdown(summary.ended)}.", ""]
     return "\n".join(lines)
 
 
 def to_csv(summary: Summary) -> str:
-    """One line per case, SI units."""
+    """One line per case, SI units. What a spreadsheet would take for a formula begins with an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for row in summary.rows:
         between, ratio = row.interval, row.ratio_interval
         writer.writerow([
-            row.model, row.runtime, row.size.height, row.size.width, row.status, row.message, row.median,
+            text.csv(row.model), text.csv(row.runtime), row.size.height, row.size.width, row.status,
+            text.csv(row.message), row.median,
             between and between.low, between and between.high, row.fastest, row.p90, row.samples, row.rounds,
             row.ratio, ratio and ratio.low, ratio and ratio.high, row.load_seconds, row.peak_rss_bytes,
         ])  # fmt: skip
@@ -130,8 +129,8 @@ def _ratio_rows(summary: Summary, model: str) -> list[tuple[str, ...]]:
     rows = []
     for size in summary.sizes:
         found = [summary.row(model, runtime, size) for runtime in summary.runtimes]
-        texts = [" ".join(ratio_text(row)).strip() if row else "" for row in found]
-        rows.append((str(size), *(text.replace("× ", "× (") + ")" if "× " in text else text for text in texts)))
+        cells = [" ".join(ratio_text(row)).strip() if row else "" for row in found]
+        rows.append((str(size), *(cell.replace("× ", "× (") + ")" if "× " in cell else cell for cell in cells)))
     return rows
 
 
@@ -147,14 +146,11 @@ def _best_rows(summary: Summary, model: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def _markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return lines + ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
+def markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """The lines of a table, whose cells are text and cannot leave it."""
+    names, *lines = ["| " + " | ".join(map(text.markdown, row)) + " |" for row in (header, *rows)]
+    return [names, "|" + "---|" * len(header), *lines]
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _mark(fair: bool | None) -> str:
+def mark(fair: bool | None) -> str:
     return {True: "✓", False: "✗", None: "?"}[fair]

@@ -20,6 +20,7 @@ RESAMPLES = 4000
 SEED = 20210812  # of the resampling: the same result file gives the same report
 FEWEST_ROUNDS = 6  # below it the median's 95 % interval cannot be had at all: 2 · 0.5⁶ = 3 %, 2 · 0.5⁵ = 6 %
 FEWEST_FOR_P90 = 64
+LARGEST_LOG = 709.0  # of a float64: two processes that disagree by far have an interval without an end
 
 Floats = NDArray[np.float64]
 Round = tuple[int, int]  # process, round within it
@@ -43,7 +44,8 @@ class Interval(Struct, frozen=True):
 
     def exp(self) -> Interval:
         """From logarithms to ratios."""
-        return Interval(math.exp(self.estimate), math.exp(self.low), math.exp(self.high), self.level, self.rounds)
+        estimate, low, high = (math.exp(min(value, LARGEST_LOG)) for value in (self.estimate, self.low, self.high))
+        return Interval(estimate, low, high, self.level, self.rounds)
 
 
 def p90(samples: Sequence[float]) -> float | None:

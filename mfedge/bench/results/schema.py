@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mfedge import files
 from mfedge.bench import stored
 from mfedge.bench.measure.environment import Environment, Moment
 from mfedge.bench.results.intervals import Round
+from mfedge.bench.stored import MOST_SAMPLES, MOST_VISITS, Count, Number, Seconds, Text
 from mfedge.errors import UsageError
 from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
 from mfedge.workers.process import Limits
 
-STORED = files.Stored("a result", "mfedge.bench", 2, 256 << 20, UsageError)
+STORED = files.Stored("a result", "mfedge.bench", 2, 64 << 20, UsageError)
 SCHEMA = f"{STORED.schema}/{STORED.current}"
 
 Status = Literal["ok", "failed", "killed", "timeout", "threads", "unmeasured"]
@@ -32,9 +33,9 @@ class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
 
     threads: int = 1
     cpu: int | None = None  # that every worker is pinned to; None: the system cannot pin
-    budget_seconds: float = 540.0  # of the whole run, loading included
-    within: float = 0.03  # half-width to reach of every ratio's interval
-    level: float = 0.95
+    budget_seconds: Number = 540.0  # of the whole run, loading included
+    within: Number = 0.03  # half-width to reach of every ratio's interval
+    level: Annotated[float, Meta(gt=0, lt=1)] = 0.95
     processes: int = 1  # fresh processes of each case, a pass over all sizes apart
     min_rounds: int = 8  # of one process
     max_rounds: int = 60
@@ -54,19 +55,21 @@ class Visit(Struct, frozen=True):
     process: int
     round: int
     position: int  # in the round's random order
-    seconds: tuple[float, ...]  # of one inference; a looped sample is its loop's mean
+    seconds: Annotated[
+        tuple[Seconds, ...], Meta(max_length=MOST_SAMPLES)
+    ]  # of one inference; a looped sample is its loop's mean
 
 
 class Load(Struct, frozen=True):
     """One process's start: how long the file took to load, how warm-up went."""
 
-    load_seconds: float
-    first_seconds: float  # the very first inference: lazy allocation and code generation
-    warmup: tuple[float, ...]
+    load_seconds: Number
+    first_seconds: Number  # the very first inference: lazy allocation and code generation
+    warmup: Annotated[tuple[Number, ...], Meta(max_length=1_000_000)]
     plateau: bool  # two consecutive windows agreed before the cap
     loops: int
-    peak_rss_bytes: int | None
-    base_rss_bytes: int | None  # before the model was loaded, libraries imported
+    peak_rss_bytes: Count | None
+    base_rss_bytes: Count | None  # before the model was loaded, libraries imported
     threads: int | None  # that existed while it ran; None: the system does not tell
     busy_threads: int | None  # that used the CPU while it ran
     pinned: tuple[int, ...]
@@ -75,18 +78,18 @@ class Load(Struct, frozen=True):
 class CaseResult(Struct, frozen=True):
     """Model × runtime × size."""
 
-    model: str
-    runtime: str
+    model: Text
+    runtime: Text
     size: Size
-    file: str  # name without folder
-    sha256: str
-    bytes: int
+    file: Text  # name without folder
+    sha256: Text
+    bytes: Count
     status: Status
-    message: str = ""  # one line, of a status other than "ok"
+    message: Text = ""  # one line, of a status other than "ok"
     executed: Metadata | None = None  # as read back from the runtime; None: it was never loaded
     batch_norms: int | None = None  # left in the file; None: it cannot be told
-    loads: tuple[Load, ...] = ()
-    visits: tuple[Visit, ...] = ()
+    loads: Annotated[tuple[Load, ...], Meta(max_length=MOST_VISITS)] = ()
+    visits: Annotated[tuple[Visit, ...], Meta(max_length=MOST_VISITS)] = ()
 
     @property
     def key(self) -> tuple[str, str, Size]:
@@ -125,16 +128,16 @@ class Result(Struct, frozen=True):
     """One run. `mfedge report` draws everything from it."""
 
     schema: str
-    title: str
-    started: str  # UTC, ISO 8601, seconds
-    seconds: float
-    reference: str | None  # the model that ratios are taken to
+    title: Text
+    started: Text  # UTC, ISO 8601, seconds
+    seconds: Seconds
+    reference: Text | None  # the model that ratios are taken to
     protocol: Protocol
     environment: Environment
     before: Moment
     after: Moment
     complete: bool  # False: interrupted or out of budget before every case was measured
-    ended: str  # why it ended, one line
+    ended: Text  # why it ended, one line
     cases: tuple[CaseResult, ...]
     between: tuple[Moment, ...] = ()  # one after every size
 

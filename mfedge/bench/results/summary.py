@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -66,6 +67,7 @@ class Summary(Struct, frozen=True):
     crossovers: tuple[CrossoverRow, ...]
     bests: tuple[BestRow, ...]  # empty unless several runtimes were measured
     warnings: tuple[str, ...]  # what a reader must know before the first number
+    failures: tuple[str, ...]  # those of the warnings that name a case which failed
     fairness: tuple[fairness.Check, ...]
     ended: str
     seconds: float
@@ -80,6 +82,8 @@ def summarise(result: Result) -> Summary:
     by_key = {case.key: case for case in result.cases}
     rows = tuple(_row(case, _reference(case, by_key, result.reference), result.protocol.level) for case in result.cases)
     sizes = sorted({case.size for case in result.cases}, key=lambda size: (size.pixels, size))
+    failed = [case for case in result.cases if case.status not in ("ok", "unmeasured")]
+    failures = tuple(f"{case.model} in {case.runtime} at {case.size}: {case.status}: {case.message}" for case in failed)
     return Summary(
         title=result.title,
         reference=result.reference,
@@ -89,7 +93,8 @@ def summarise(result: Result) -> Summary:
         rows=tuple(sorted(rows, key=lambda row: (row.size.pixels, row.size))),
         crossovers=tuple(_crossovers(result, by_key)),
         bests=tuple(_bests(result)),
-        warnings=tuple(_warnings(result)),
+        warnings=tuple(_warnings(result, failures)),
+        failures=failures,
         fairness=tuple(fairness.checks(result)),
         ended=result.ended,
         seconds=result.seconds,
@@ -169,7 +174,7 @@ def _bests(result: Result) -> list[BestRow]:
     return rows
 
 
-def _warnings(result: Result) -> list[str]:
+def _warnings(result: Result, failures: Sequence[str]) -> list[str]:
     lines = []
     unrest = environment.unrest(result.before, result.after, result.seconds, result.environment.cpus)
     probes = [moment.probe_seconds for moment in (result.before, *result.between, result.after)]
@@ -182,7 +187,6 @@ def _warnings(result: Result) -> list[str]:
         missing = sum(case.status == "unmeasured" for case in result.cases)
         rest = f"; {missing} of {len(result.cases)} cases were not measured" if missing else ""
         lines.append(f"Not complete: {result.ended}{rest}.")
-    failed = [case for case in result.cases if case.status not in ("ok", "unmeasured")]
-    lines += [f"{case.model} in {case.runtime} at {case.size}: {case.status}: {case.message}" for case in failed]
+    lines += failures
     lines += [f"Not a fair comparison: {check.text}" for check in fairness.checks(result) if check.fair is False]
     return lines

@@ -47,6 +47,7 @@ from mfedge.bench.measure import environment
 from mfedge.bench.profile import profilers
 from mfedge.bench.results import intervals as statistics
 from mfedge.bench.results.intervals import Interval
+from mfedge.cli import console
 from mfedge.deploy import deploy
 from mfedge.deploy.trace import trace
 from mfedge.formats.onnx import fused as onnx_native
@@ -342,7 +343,7 @@ def main(arguments: list[str]) -> None:
     rows: list[Row] = []
     for size in options.sizes:
         rows.append(measure(size, options.rounds))
-        print(describe(rows[-1]), file=sys.stderr, flush=True)
+        console.note(describe(rows[-1]))
     evidence = Evidence(SCHEMA, VARIANT, environment.capture(cpu), tuple(rows))
     store.write(options.output, stored.encode(evidence))
 

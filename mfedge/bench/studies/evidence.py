@@ -32,6 +32,7 @@ from mfedge.bench.gate.judge import Report, Settings, verdict
 from mfedge.bench.gate.run import Gate
 from mfedge.bench.measure import environment
 from mfedge.bench.results.schema import Protocol
+from mfedge.cli import console
 from mfedge.errors import Exit, GateError
 from mfedge.sizes import Size
 
@@ -183,7 +184,7 @@ def main(arguments: list[str]) -> None:
                 series = Series(aim, passes, ratio, options.loaded, tuple(trials))
                 evidence = Evidence(SCHEMA, 0.03, "onnxruntime", "mobile-former-214m", (*finished, series))
                 store.write(options.output, stored.encode(evidence))
-                print(describe(series), file=sys.stderr, flush=True)
+                console.note(describe(series))
             finished.append(series)
 
 
