@@ -184,7 +184,8 @@ def _print(table: Table) -> None:
     grid = Grid(box=box.SIMPLE_HEAD)
     for i, name in enumerate(table.columns):
         words = i < table.texts or name == "limited by"
-        grid.add_column(name, justify="left" if words else "right", no_wrap=i == 0)
+        longest = max(map(len, name.split()))  # a heading may wrap, a number may not be cut
+        grid.add_column(name, justify="left" if words else "right", no_wrap=i == 0, min_width=i and longest)
     for row in table.rows:
         grid.add_row(*row)
     console.table(grid)

@@ -84,7 +84,7 @@ def test_the_bound_is_the_longest_need() -> None:
     busy = row(A76, (1000, multiply), (100, load))
     assert schema.bound(busy, counts()) == schema.Bound(500.0, "vector")
     moving = row(A76, (100, multiply), (400, load), (100, store))
-    assert schema.bound(moving, counts()) == schema.Bound((400 * 2 + 100 * 2) / 2, "load and store")
+    assert schema.bound(moving, counts()) == schema.Bound((400 * 2 + 100 * 2) / 2, "load/store")
     looping = row(A76, (1000, multiply), (1400, add))
     assert schema.bound(looping, counts()) == schema.Bound(2400 / 4, "decoding")
 

@@ -13,7 +13,7 @@ from mfedge.bench.report.tables import markdown_table
 from mfedge.runtimes.table import label
 
 SHOWN: dict[str, tuple[Class, ...]] = {  # column → classes
-    "multiply-add": ("multiply-add",),
+    "multiply add": ("multiply-add",),
     "dot product": ("dot-product",),
     "other vector": ("vector",),
     "load": ("load",),
@@ -21,9 +21,9 @@ SHOWN: dict[str, tuple[Class, ...]] = {  # column → classes
     "loop, other": ("prefetch", "branch", "scalar"),
 }
 COSTS = ("M L1 misses", "M L2 misses", "M cycles ≥", "limited by")
-CASES = ("model", "runtime", "size px", "M instructions", "/ reference", *SHOWN, *COSTS)
-PARTS = ("M instructions", "share", *SHOWN, *COSTS)
-FEW = 6  # libraries in a table
+CASES = ("model", "runtime", "size px", "M executed", "/ reference", *SHOWN, *COSTS)
+PARTS = ("M executed", "share", *SHOWN, *COSTS)
+LEAST = 5e-4  # of all instructions: smaller libraries and functions are listed together
 NONE = "–"
 
 
@@ -51,7 +51,9 @@ def cases(counts: Counts) -> Table:
 
 def libraries(count: Count, counts: Counts) -> Table:
     """Of one case, most instructions first."""
-    return _without_empty(Table(("library", *PARTS), _parts(count.libraries, count.whole.total, counts, FEW)))
+    return _without_empty(
+        Table(("library", *PARTS), _parts(count.libraries, count.whole.total, counts, len(count.libraries)))
+    )
 
 
 def functions(count: Count, counts: Counts, top: int) -> Table:
@@ -97,7 +99,8 @@ def _without_empty(table: Table) -> Table:
 
 
 def _parts(rows: Sequence[Row], total: int, counts: Counts, top: int) -> list[tuple[str, ...]]:
-    """The first `top` rows, and the others in one."""
+    """The first `top` rows that are not tiny, and the others in one."""
+    top = min(top, sum(row.total >= LEAST * total for row in rows))
     shown = [*rows[:top], *([added(f"{len(rows) - top} others", rows[top:])] if len(rows) > top else [])]
     return [
         (row.name, _millions(row.total), f"{row.total / total:.1%}", *_shares(row, counts), *_costs(row, counts))
