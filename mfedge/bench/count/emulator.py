@@ -12,13 +12,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
+from mfedge import files
 from mfedge.bench.count.cores import Core
 from mfedge.errors import MissingRuntimeError, UsageError
 from mfedge.kernels import find
@@ -63,8 +63,7 @@ def emulator(core: Core, address_space: int) -> Iterator[Emulator]:
     needed = {**TOOLS, qemu: "qemu-user"}
     if missing := sorted({package for program, package in needed.items() if shutil.which(program) is None}):
         raise MissingRuntimeError(f"count: not installed here: apt install {' '.join(missing)}")
-    with tempfile.TemporaryDirectory(prefix="mfedge-count-") as made:
-        work = Path(made)
+    with files.scratch() as work:
         (work / "package").mkdir()
         (work / "package" / PACKAGE.name).symlink_to(PACKAGE)
         python, site, kernels, options = _aarch64(core, work) if core.architecture == "aarch64" else _x86_64(core)
