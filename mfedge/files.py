@@ -19,10 +19,12 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from mfedge.errors import MfedgeError, StorageError
+from mfedge import text
+from mfedge.errors import MfedgeError, StorageError, UsageError
 
 STAGING = re.compile(r"^\.mfedge-staging-(\d+)-(\d+)-")  # number and start of the process
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TOO_LONG = "expected a path that the system takes, found one that is too long"
 RENAME_EXCHANGE = 2  # of renameat2(2)
 AT_FDCWD = -100
 
@@ -181,6 +183,23 @@ def open_regular(path: Path) -> BufferedReader:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "expected a regular file, found another kind")
     return os.fdopen(descriptor, "rb")
+
+
+def name_of(path: os.PathLike[str]) -> str:
+    """A path as a library or another process can be told of it.
+
+    Raises:
+        UsageError: it is not in UTF-8, or longer than the system takes.
+    """
+    name = os.fspath(path)
+    if not text.is_utf8(name):
+        raise UsageError(f"{name}: expected a name in UTF-8, found another encoding; rename it")
+    try:
+        os.lstat(name)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{name}: {TOO_LONG}") from None
+    return name
 
 
 def sha256(path: Path) -> str:

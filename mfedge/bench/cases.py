@@ -14,10 +14,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import files, resources, text, zoo
+from mfedge import files, resources, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
+from mfedge.bench.stored import MOST_CASES, too_many
 from mfedge.errors import ArtifactError, UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
@@ -56,11 +57,13 @@ def resolve(
         runtimes: None takes all that are measured by default and can read the model.
 
     Raises:
-        UsageError: an unknown runtime, a path that is not there, or a model no runtime can read.
+        UsageError: an unknown runtime, a path that is not there, a model no runtime can read, or too many cases.
     """
     for runtime in runtimes or ():
         runtime_named(runtime)
     wanted = runtimes or [name for name, row in RUNTIMES.items() if row.measured]
+    if len(models) * len(wanted) * len(sizes) > MOST_CASES:
+        raise UsageError(too_many(len(models), len(wanted), len(sizes)))
     cases = []
     for model, name in zip(models, names(models), strict=True):
         found = False
@@ -120,8 +123,7 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
-    if not text.is_utf8(str(path.resolve())):  # neither a result nor a runtime can be told of it
-        raise UsageError(f"{path}: expected a name in UTF-8, found another encoding; rename it")
+    files.name_of(path.resolve())  # neither a result nor a runtime could be told of another
     if path.is_file():
         return path if path.suffix == suffix else None
     if not path.is_dir():

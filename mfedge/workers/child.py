@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from mfedge import plugins
+from mfedge import files, plugins
 from mfedge.errors import MfedgeError
 from mfedge.workers import foreign, messages
 from mfedge.workers.process import PARENT
@@ -52,8 +52,12 @@ def decode(value: msgspec.Raw, kind: Any) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """JSON of an argument or of a result; a path is its text."""
-    return msgspec.json.encode(value, enc_hook=os.fspath)
+    """JSON of an argument or of a result; a path is its text.
+
+    Raises:
+        UsageError: a path that nobody can be told of.
+    """
+    return msgspec.json.encode(value, enc_hook=files.name_of)
 
 
 def resolve(name: str) -> Any:

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from mfedge.bench.results import schema
-from mfedge.errors import MfedgeError, StorageError, UsageError
+from mfedge.errors import Exit, MfedgeError, StorageError, UsageError
 from tests.bench.made import made_result
 from tests.bench.test_figures import small
 
@@ -72,6 +72,18 @@ def test_a_model_that_fails_to_load_does_not_stop_the_others(tmp_path: Path) -> 
     assert code(outcome) == 1
     found = {case.model: case for case in schema.read(tmp_path / "out" / "result.json").cases}
     assert (found["good"].status, found["bad"].status) == ("ok", "failed")
+    alone = run("bench", "--models", str(bad), "--runtimes", "onnxruntime", "--sizes", "64", "--budget", "10s",
+                "--output", str(tmp_path / "alone"))  # fmt: skip
+    assert code(alone) == Exit.ARTIFACT, "the file's fault, if there is nothing else to say"
+
+
+def test_bench_s_workers_have_the_limits_of_the_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    outcome = run("bench", "--models", str(small(tmp_path / "good.onnx")), "--runtimes", "onnxruntime", "--sizes", "64",
+                  "--budget", "10s", "--max-memory", "64M", "--output", str(tmp_path / "out"))  # fmt: skip
+    assert code(outcome) == Exit.ARTIFACT, outcome.output
+    (case,) = schema.read(tmp_path / "out" / "result.json").cases
+    assert "memory" in case.message
 
 
 @pytest.mark.parametrize(
