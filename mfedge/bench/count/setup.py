@@ -29,8 +29,7 @@ TOOLS = {
 }  # fmt: skip
 PACKAGES = ("python3", "libstdc++6")
 OLDEST, NEWEST = 17, 40  # of glibc 2: the wheels' tags that are taken, if the unpacked glibc is so new
-MINUTES = 20
-"""Of one step; each takes about half a minute."""
+MINUTES = 20  # of one step; each takes about half a minute
 
 
 def main(folder: Path) -> None:
