@@ -136,6 +136,18 @@ def staged(destination: Path) -> Iterator[Path]:
         _take_place(staging, destination)
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder among the system's temporary files, gone after the block. Its path has always the same length.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    place = Path(tempfile.gettempdir())
+    with _staging(place, place) as staging:
+        yield staging
+
+
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The one line for a disk that does not take a file."""
     if error.errno in FULL:
@@ -294,7 +306,7 @@ def _staging(folder: Path, destination: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):  # another process may be sweeping too
             _sweep(folder)
-        prefix = f".mfedge-staging-{os.getpid()}-{_start(os.getpid()) or 0}-"
+        prefix = f".mfedge-staging-{os.getpid():010}-{_start(os.getpid()) or 0:020}-"
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         lock = _lock(staging)
         yield staging

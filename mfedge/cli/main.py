@@ -19,7 +19,10 @@ from mfedge.errors import Exit, FaultError, MfedgeError
 
 # What the command line adds to an error, by what the error is about.
 ADVICE = {"kernels": "leave out @native, or use --kernels portable"}
-COMMANDS = ("info", "export", "verify", "predict", "weights", "bench", "report", "profile", "compare", "gate", "doctor")
+COMMANDS = (
+    "info", "export", "verify", "predict", "weights",
+    "bench", "report", "profile", "count", "compare", "gate", "doctor",
+)  # fmt: skip
 
 # A wrong option or argument, of which typer.BadParameter is one kind; the base has no public name.
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
