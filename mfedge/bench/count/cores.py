@@ -1,4 +1,4 @@
-"""Cores are files, benchmarks/cores/NAME.toml or ./FILE.toml of your own: what is emulated, what a cycle can do at most."""
+"""Cores are files, benchmarks/cores/NAME.toml or ./FILE.toml: what is emulated, and what a cycle can do at most."""
 
 from __future__ import annotations
 
