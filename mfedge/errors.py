@@ -31,7 +31,7 @@ class Exit(IntEnum):
     UNSUPPORTED = 7, "an operator that the format's lowering does not know"
     CHECKPOINT = 8, "a checkpoint is unsafe, unreadable or does not fit"
     INPUT = 9, "an image or other input file cannot be read"
-    STORAGE = 10, "the disk is full or cannot be written"
+    STORAGE = 10, "no room: the disk or memory is full, a place cannot be written, too few files may be open"
     FAULT = 70, "a fault of mfedge's own; --debug shows where"
     HUNG_UP = 129, "the terminal was closed (SIGHUP)"
     INTERRUPTED = 130, "interrupted (SIGINT), or nobody reads the output"

@@ -19,10 +19,12 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from mfedge.errors import MfedgeError, StorageError
+from mfedge import text
+from mfedge.errors import MfedgeError, StorageError, UsageError
 
 STAGING = re.compile(r"^\.mfedge-staging-(\d+)-(\d+)-")  # number and start of the process
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TOO_LONG = "expected a path that the system takes, found one that is too long"
 RENAME_EXCHANGE = 2  # of renameat2(2)
 AT_FDCWD = -100
 LARGEST = 4 << 30  # bytes of a model or a file beside it; the largest of a network here has 0.06e9
@@ -134,6 +136,18 @@ def staged(destination: Path) -> Iterator[Path]:
         _take_place(staging, destination)
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder among the system's temporary files, gone after the block. Its path has always the same length.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    place = Path(tempfile.gettempdir())
+    with _staging(place, place) as staging:
+        yield staging
+
+
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The one line for a disk that does not take a file."""
     if error.errno in FULL:
@@ -196,6 +210,23 @@ def open_regular(path: Path) -> BufferedReader:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "expected a regular file, found another kind")
     return os.fdopen(descriptor, "rb")
+
+
+def name_of(path: os.PathLike[str]) -> str:
+    """A path as a library or another process can be told of it.
+
+    Raises:
+        UsageError: it is not in UTF-8, or longer than the system takes.
+    """
+    name = os.fspath(path)
+    if not text.is_utf8(name):
+        raise UsageError(f"{name}: expected a name in UTF-8, found another encoding; rename it")
+    try:
+        os.lstat(name)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{name}: {TOO_LONG}") from None
+    return name
 
 
 def sha256(path: Path, refuse: type[MfedgeError] = StorageError) -> str:
@@ -275,7 +306,7 @@ def _staging(folder: Path, destination: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):  # another process may be sweeping too
             _sweep(folder)
-        prefix = f".mfedge-staging-{os.getpid()}-{_start(os.getpid()) or 0}-"
+        prefix = f".mfedge-staging-{os.getpid():010}-{_start(os.getpid()) or 0:020}-"
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         lock = _lock(staging)
         yield staging

@@ -20,7 +20,8 @@ TOO_DEEP = f"tables and arrays in each other, more than {DEEPEST} deep"
 
 
 def folder(name: str) -> Path:
-    """The folder of TOML files that --variant ("models"), --target ("export") or --suite ("benchmarks") names."""
+    """The TOML files of an option: --variant ("models"), --target ("export"), --suite ("benchmarks"), --on
+    ("benchmarks/cores")."""
     package = Path(__file__).resolve().parent
     for candidate in (package / "_data" / name, package.parent / name):
         if candidate.is_dir():

@@ -20,11 +20,13 @@ README = ROOT / "README.md"
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "benchmarks/README.md",
+    "benchmarks/counts.md",
     "mfedge/kernels/README.md",
     "mfedge/kernels/LOG.md",
 ]
-MOST_LINES = 130  # ten minutes of reading
+MOST_LINES = 160  # ten minutes of reading
 BANNED = {  # as words for an order or a rate → what to write instead
     " behind ": "after, next or past",
     " once a ": "once per",

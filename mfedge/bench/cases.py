@@ -13,10 +13,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import files, resources, text, zoo
+from mfedge import files, resources, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
+from mfedge.bench.stored import MOST_CASES, too_many
 from mfedge.errors import ArtifactError, UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
@@ -53,11 +54,13 @@ def resolve(
         runtimes: None takes all that are measured by default and can read the model.
 
     Raises:
-        UsageError: an unknown runtime, a path that is not there, or a model no runtime can read.
+        UsageError: an unknown runtime, a path that is not there, a model no runtime can read, or too many cases.
     """
     for runtime in runtimes or ():
         runtime_named(runtime)
     wanted = runtimes or [name for name, row in RUNTIMES.items() if row.measured]
+    if len(models) * len(wanted) * len(sizes) > MOST_CASES:
+        raise UsageError(too_many(len(models), len(wanted), len(sizes)))
     cases = []
     for model, name in zip(models, names(models), strict=True):
         found = False
@@ -117,8 +120,7 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
-    if not text.is_utf8(str(files.real(path))):  # neither a result nor a runtime can be told of it
-        raise UsageError(f"{path}: expected a name in UTF-8, found another encoding; rename it")
+    files.name_of(files.real(path))  # neither a result nor a runtime could be told of another
     if os.path.isfile(path):
         return path if path.suffix == suffix else None
     if not os.path.isdir(path):  # False too of a name that no file can have
@@ -131,7 +133,11 @@ def find(path: Path, runtime: str) -> Path | None:
 
 
 def checksum(path: Path) -> tuple[str, int]:
-    """SHA-256 and bytes of a model: the file, and what lies beside it with its weights."""
+    """SHA-256 and bytes of a model: the file, and what lies beside it with its weights.
+
+    Raises:
+        ArtifactError: a file cannot be read, or is larger than files.LARGEST.
+    """
     digest, count = hashlib.sha256(), 0
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
     for file in row.files_of(path) if row else [path]:

@@ -15,8 +15,10 @@ from mfedge.bench.stored import MOST_VISITS
 from mfedge.errors import UsageError
 from mfedge.families.table import family_of_model
 from mfedge.sizes import Size, parse_sizes
+from mfedge.workers.process import Limits
 
 TITLE = "Latency over input size"
+LIMITS = Limits()  # of a worker, unless the command line says otherwise
 Rounds = Annotated[int, Meta(ge=1, le=10_000)]
 
 
@@ -35,11 +37,12 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
     max_rounds: Rounds = 60
     refine: bool = False
 
-    def protocol(self, cpu: int | None = None) -> Protocol:
+    def protocol(self, cpu: int | None = None, limits: Limits = LIMITS) -> Protocol:
         """The suite's protocol, everything else as by default.
 
         Args:
             cpu: to pin to; None takes the last one allowed.
+            limits: of every worker.
 
         Raises:
             UsageError: a quantity that is none, or a CPU that this process may not use.
@@ -61,6 +64,8 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
             processes=self.processes,
             min_rounds=self.min_rounds,
             max_rounds=self.max_rounds,
+            timeout_seconds=limits.seconds,
+            memory_bytes=limits.memory_bytes,
         )
 
     def with_reference(self, asked: bool) -> Suite:

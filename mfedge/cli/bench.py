@@ -9,12 +9,13 @@ import typer
 
 from mfedge import resources
 from mfedge.cli import console
-from mfedge.cli.options import Cpu, Json, completing, variants
+from mfedge.cli.options import MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, variants
 from mfedge.errors import Exit, StorageError
 from mfedge.formats.table import suffixes
 from mfedge.runtimes.table import RUNTIMES
 
 if TYPE_CHECKING:
+    from mfedge.bench.results.schema import Protocol
     from mfedge.bench.suite import Suite
 
 
@@ -70,6 +71,8 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for result, chart and report; default bench-DATE.")
     ] = None,
+    max_memory: MaxMemory = MEMORY,
+    max_time: MaxTime = TIME,
     json: Json = False,
 ) -> None:
     """Measure latency over input sizes in every runtime; table, JSON, chart. Exit code 1 if a case failed."""
@@ -83,10 +86,11 @@ def bench(
         runtimes=None if runtimes is None else tuple(names(runtimes)),
         sizes=sizes, reference=reference, budget=budget, within=within, processes=processes, refine=refine or None,
     )  # fmt: skip
-    raise typer.Exit(_run(chosen.with_reference(asked=models is None or reference is not None), cpu, output, json))
+    chosen = chosen.with_reference(asked=models is None or reference is not None)
+    raise typer.Exit(_run(chosen, chosen.protocol(cpu, limits(max_memory, max_time)), output, json))
 
 
-def _run(suite: Suite, cpu: int | None, output: Path | None, json: bool) -> int:
+def _run(suite: Suite, protocol: Protocol, output: Path | None, json: bool) -> int:
     """Resolve, measure, store, draw; the exit code."""
     import sys
     from datetime import datetime
@@ -102,7 +106,7 @@ def _run(suite: Suite, cpu: int | None, output: Path | None, json: bool) -> int:
     from mfedge.bench.suite import choose_reference
     from mfedge.cli.report import show
 
-    protocol, sizes = suite.protocol(cpu), suite.parsed_sizes()
+    sizes = suite.parsed_sizes()
     folder = output or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     path = folder / "result.json"
     store.check_writable(path)
@@ -124,7 +128,8 @@ def _run(suite: Suite, cpu: int | None, output: Path | None, json: bool) -> int:
             display.note(f"{error}; it will be tried again at the end")
 
     with Display(console.rich(sys.stderr), reference) as display:
-        result = Run(cases, protocol, reference, suite.title, display, checkpoint).execute(suite.refine)
+        run = Run(cases, protocol, reference, suite.title, display, checkpoint)
+        result = run.execute(suite.refine)
     summary = summarise(result)
     if json:
         console.document(encode(result))
@@ -137,6 +142,4 @@ def _run(suite: Suite, cpu: int | None, output: Path | None, json: bool) -> int:
         raise StorageError(f"{error} but {path}, which `mfedge report` draws the rest from") from None
     for written in (path, *drawn):
         console.note(str(written))
-    if result.ended == INTERRUPTED:
-        return Exit.INTERRUPTED
-    return int(any(case.status not in ("ok", "unmeasured") for case in result.cases))
+    return Exit.INTERRUPTED if result.ended == INTERRUPTED else run.exit_code

@@ -10,12 +10,14 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from mfedge.errors import UnknownOperatorError
+from mfedge.errors import CheckpointError, UnknownOperatorError
 from mfedge.kernels.layout import Kind
+from mfedge.precisions import Precision
 
 Value = TypeVar("Value")
 Rule = Callable[..., Any]
@@ -33,6 +35,30 @@ class Rules(dict[object, Rule]):
             return rule
 
         return register
+
+
+def check_range(program: ExportedProgram, precision: Precision) -> None:
+    """Refuse weights that would be stored as infinity. Folded weights can be: BatchNorm divides by a small deviation.
+
+    Raises:
+        CheckpointError: naming them and the largest.
+    """
+    if not np.issubdtype(np.dtype(precision.stored), np.floating):
+        return
+    most = float(np.finfo(precision.stored).max)
+    tensors = {**program.state_dict, **program.constants}
+    largest = {
+        name: float(value.detach().abs().max())
+        for name, value in tensors.items()
+        if hasattr(value, "is_floating_point") and value.is_floating_point() and value.numel()
+    }
+    beyond = {name: value for name, value in largest.items() if not value <= most}
+    if beyond:
+        worst = max(beyond, key=lambda name: beyond[name])
+        raise CheckpointError(
+            f"weights for {precision.name}: expected magnitudes up to {most:g}, found {beyond[worst]:g} in {worst}"
+            f"{f' and {len(beyond) - 1} more' if len(beyond) > 1 else ''}; take --precision fp32"
+        )
 
 
 class Lowering(Generic[Value]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import Struct
 
 from mfedge import files
-from mfedge.errors import ArtifactError, CheckpointError, UnknownOperatorError, UnsupportedError, UsageError
+from mfedge.errors import ArtifactError, UnknownOperatorError, UnsupportedError, UsageError
 from mfedge.precisions import Precision
 from mfedge.sizes import Size
 from mfedge.workers import foreign
@@ -53,6 +53,8 @@ class Format(Struct, frozen=True):
             UnsupportedError: the trace has an operator without a rule, or weights cannot be stored so.
             CheckpointError: a weight is too large for the type that it would be stored as.
         """
+        from mfedge.formats.lowering import check_range
+
         module = self._module("lower")
         if precision.stored not in module.STORES:
             raise UnsupportedError(
@@ -165,32 +167,6 @@ def read_graph(path: Path, size: Size) -> Graph:
     if not os.path.isfile(path):
         raise UsageError(f"{path}: expected a {_listed(suffixes())} file, found nothing there")
     return format_of(path).graph(path, size)
-
-
-def check_range(program: ExportedProgram, precision: Precision) -> None:
-    """Refuse weights that would be stored as infinity. Folded weights can be: BatchNorm divides by a small deviation.
-
-    Raises:
-        CheckpointError: naming them and the largest.
-    """
-    import numpy as np  # which the table does without, as every command's help reads it
-
-    if not np.issubdtype(np.dtype(precision.stored), np.floating):
-        return
-    most = float(np.finfo(precision.stored).max)
-    tensors = {**program.state_dict, **program.constants}
-    largest = {
-        name: float(value.detach().abs().max())
-        for name, value in tensors.items()
-        if hasattr(value, "is_floating_point") and value.is_floating_point() and value.numel()
-    }
-    beyond = {name: value for name, value in largest.items() if not value <= most}
-    if beyond:
-        worst = max(beyond, key=lambda name: beyond[name])
-        raise CheckpointError(
-            f"weights for {precision.name}: expected magnitudes up to {most:g}, found {beyond[worst]:g} in {worst}"
-            f"{f' and {len(beyond) - 1} more' if len(beyond) > 1 else ''}; take --precision fp32"
-        )
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
@@ -17,6 +18,7 @@ from mfedge.ops import packed
 P = ParamSpec("P")
 R = TypeVar("R")
 
+AUTOCAST = ("cpu", "cuda")  # devices that networks are trained on
 WHOLE: dict[object, Kind] = {}  # operators that are whole parts of a network, by what a trace has: see register_whole
 
 
@@ -73,7 +75,13 @@ def register_gradient(op: CustomOpDef, reference: Callable[..., Tensor | tuple[T
 
     Only the inputs are kept between the passes: the attention maps (B, N, M, H·W), by far the
     largest intermediate, are computed again instead of being stored for every block.
+
+    Under autocast an operator computes in float32, as PyTorch's own softmax does: its inputs are cast, and its parts
+    run without autocast in both passes, wherever `backward` is called. Otherwise the reference would be computed again
+    in other types than those of the gradients that come in.
     """
+    for device in AUTOCAST:
+        op.register_autocast(device, torch.float32)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         tensors = [value for value in inputs if isinstance(value, Tensor)]
@@ -81,7 +89,7 @@ def register_gradient(op: CustomOpDef, reference: Callable[..., Tensor | tuple[T
         ctx.save_for_backward(*tensors)
 
     def backward(ctx: Any, *grads_of_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        with torch.enable_grad():
+        with torch.enable_grad(), _without_autocast(ctx.saved_tensors[0].device.type):
             tensors = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
             outputs = reference(*tensors, *ctx.rest)
             outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
@@ -89,6 +97,10 @@ def register_gradient(op: CustomOpDef, reference: Callable[..., Tensor | tuple[T
         return (*grads, *(None for _ in ctx.rest))
 
     op.register_autograd(backward, setup_context=setup_context)
+
+
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def check_heads(operator: str, channels: int, heads: int) -> None:

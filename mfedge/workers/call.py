@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import ParamSpec, TypeVar, get_type_hints
 
 import msgspec
@@ -23,6 +23,7 @@ def isolated(
     function: Callable[P, T],
     limits: Limits,
     progress: Callable[[str], None] = lambda text: None,
+    environment: Mapping[str, str] = {},
 ) -> Callable[P, T]:
     """`function`, to be called in a process of its own.
 
@@ -31,6 +32,7 @@ def isolated(
             which msgspec can write as JSON; a path may be among them. An argument `progress` is passed on.
         limits: of memory, and of the time between two signs of life.
         progress: called with what the function does.
+        environment: variables beside those of this process.
 
     Returns:
         A function that starts the process, waits and returns. It raises what `function` raises of mfedge's errors; if
@@ -45,7 +47,7 @@ def isolated(
             {name: msgspec.Raw(encode(value)) for name, value in bound.items()},
             limits.address_space,
         )
-        with _worker(limits) as worker:
+        with _worker(limits, environment) as worker:
             value = _answer(worker, request, progress)
         return decode(value, get_type_hints(function)["return"])  # type: ignore[no-any-return]
 
@@ -53,8 +55,8 @@ def isolated(
 
 
 @contextlib.contextmanager
-def _worker(limits: Limits) -> Iterator[Process]:
-    worker = Process("mfedge.workers.child", (), limits, {})
+def _worker(limits: Limits, environment: Mapping[str, str]) -> Iterator[Process]:
+    worker = Process("mfedge.workers.child", (), limits, environment)
     try:
         yield worker
     finally:

@@ -18,15 +18,20 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from mfedge import plugins
+from mfedge import files, plugins
 from mfedge.errors import MfedgeError
 from mfedge.workers import foreign, messages
+from mfedge.workers.process import PARENT
 
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def confine(memory_bytes: int | None) -> None:
-    """Limit this process: its address space, no core dump, and an end when its parent ends."""
+    """Limit this process: its address space, no core dump, and an end when its parent ends.
+
+    Args:
+        memory_bytes: of address space.
+    """
     with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no limits of this kind
         import resource
 
@@ -37,6 +42,8 @@ def confine(memory_bytes: int | None) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (limit, most))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != int(os.environ.get(PARENT, os.getppid())):  # it ended before it was asked for
+            os._exit(1)
 
 
 def decode(value: msgspec.Raw, kind: Any) -> Any:
@@ -45,8 +52,12 @@ def decode(value: msgspec.Raw, kind: Any) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """JSON of an argument or of a result; a path is its text."""
-    return msgspec.json.encode(value, enc_hook=os.fspath)
+    """JSON of an argument or of a result; a path is its text.
+
+    Raises:
+        UsageError: a path that nobody can be told of.
+    """
+    return msgspec.json.encode(value, enc_hook=files.name_of)
 
 
 def resolve(name: str) -> Any:

@@ -15,7 +15,14 @@ from pathlib import Path
 from mfedge.errors import ArtifactError, MfedgeError
 
 ALIVE_EVERY = 1.0  # seconds between two signs of life
-OUT_OF_MEMORY = ("bad_alloc", "not enough memory", "can't allocate memory", "failed to allocate", "cannot allocate")
+OUT_OF_MEMORY = (
+    "bad_alloc",
+    "failed to map segment",
+    "not enough memory",
+    "can't allocate memory",
+    "failed to allocate",
+    "cannot allocate",
+)
 LONGEST = 300  # characters of a library's reason
 CHECK = re.compile(r"Check '.*?' failed at \S+:\d+:\s*")  # how OpenVINO begins a reason
 PLACES = ("Exception from ", "Traceback ", "File ")  # lines that name a place in a library's sources

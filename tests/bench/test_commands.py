@@ -15,11 +15,11 @@ import typer
 from typer.testing import CliRunner
 
 from mfedge.bench.results import schema
-from mfedge.errors import MfedgeError, StorageError, UsageError
+from mfedge.errors import Exit, MfedgeError, StorageError, UsageError
 from tests.bench.made import made_result
 from tests.bench.test_figures import small
 
-COMMANDS = ("bench", "report", "compare", "gate", "profile")
+COMMANDS = ("bench", "report", "compare", "count", "gate", "profile")
 
 
 def run(*arguments: str) -> Any:
@@ -72,6 +72,18 @@ def test_a_model_that_fails_to_load_does_not_stop_the_others(tmp_path: Path) -> 
     assert code(outcome) == 1
     found = {case.model: case for case in schema.read(tmp_path / "out" / "result.json").cases}
     assert (found["good"].status, found["bad"].status) == ("ok", "failed")
+    alone = run("bench", "--models", str(bad), "--runtimes", "onnxruntime", "--sizes", "64", "--budget", "10s",
+                "--output", str(tmp_path / "alone"))  # fmt: skip
+    assert code(alone) == Exit.ARTIFACT, "the file's fault, if there is nothing else to say"
+
+
+def test_bench_s_workers_have_the_limits_of_the_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    outcome = run("bench", "--models", str(small(tmp_path / "good.onnx")), "--runtimes", "onnxruntime", "--sizes", "64",
+                  "--budget", "10s", "--max-memory", "64M", "--output", str(tmp_path / "out"))  # fmt: skip
+    assert code(outcome) == Exit.ARTIFACT, outcome.output
+    (case,) = schema.read(tmp_path / "out" / "result.json").cases
+    assert "memory" in case.message
 
 
 @pytest.mark.parametrize(
@@ -90,6 +102,11 @@ def test_a_model_that_fails_to_load_does_not_stop_the_others(tmp_path: Path) -> 
         ("gate", "absent.onnx", "absent.onnx"),
         ("gate", "absent.json", "absent.onnx"),
         ("gate", "a", "b", "--threshold", "much"),
+        ("count", "absent.onnx", "--on", "avx2"),
+        ("count", "absent.onnx"),
+        ("count", "26m", "--on", "z80"),
+        ("count", "--suite", "crossover"),
+        ("gate", "absent.json", "absent.onnx", "--count"),
         ("profile", "absent.onnx"),
         ("profile", "absent.onnx", "--size", "224..1024"),
     ],

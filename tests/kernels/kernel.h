@@ -30,10 +30,10 @@ class Kernel {
     const Guarded matrices = given.type == MFEDGE_FLOAT16
                                  ? Guarded(data.halves.data(), data.halves.size() * sizeof(uint16_t), side)
                                  : Guarded(data.matrices.data(), data.matrices.size() * sizeof(float), side);
-    char message[MFEDGE_MESSAGE] = "";
-    status.code = mfedge_operator_create(given.kind, &given.config, weights.as(), data.weights.size(),
-                                         matrices.as<void>(), data.matrices.size(), given.type, &op_, message);
-    status.message = message;
+    create(given, weights.as<void>(), data.weights.size(), matrices.as<void>(), data.matrices.size());
+  }
+  Kernel(const Case& given, const void* weights, size_t weight_count, const void* matrices, size_t matrix_count) {
+    create(given, weights, weight_count, matrices, matrix_count);
   }
   ~Kernel() { mfedge_operator_destroy(op_); }
   Kernel(const Kernel&) = delete;
@@ -42,6 +42,13 @@ class Kernel {
   Status status = {};
 
  private:
+  void create(const Case& given, const void* weights, size_t weight_count, const void* matrices, size_t matrix_count) {
+    char message[MFEDGE_MESSAGE] = "";
+    status.code = mfedge_operator_create(given.kind, &given.config, static_cast<const float*>(weights), weight_count,
+                                         matrices, matrix_count, given.type, &op_, message);
+    status.message = message;
+  }
+
   mfedge_operator* op_ = nullptr;
 };
 
@@ -50,6 +57,14 @@ struct Result {
   std::vector<std::vector<int64_t>> shapes;
   std::vector<std::vector<float>> outputs;
 };
+
+// What may stand where the twin has NaN.
+enum class Undefined { kNan, kAnything, kNanAndElsewhere };
+
+// Holds every output against the twin's, and says where one differs.
+bool compare(const Case& given, const std::vector<mfedge_plain::Array>& expected, const Result& found,
+             Undefined undefined = Undefined::kNan);
+double worst_seen();  // of all that compare() has held
 
 // Runs it on float32 copies of the inputs, or on NaN in their place.
 Result run_kernel(const Kernel& kernel, const std::vector<mfedge_plain::Array>& inputs, const Pool& pool, Against side,

@@ -4,13 +4,21 @@
 //   test_kernels random SEED COUNT     COUNT cases of every kind
 //   test_kernels cases < FILE          cases as read_case() takes them
 //   test_kernels peaks SEED            scores of every height, in every order
+//   test_kernels scores SEED COUNT     scores of any size
+//   test_kernels undefined SEED COUNT  NaN and infinities in inputs and weights
+//   test_kernels modes SEED            subnormals, and threads that round, flush or trap in their own way
+//   test_kernels limits SEED PIXELS COUNT  COUNT maps of so many pixels, very wide or very high; all of them if 0
+//   test_kernels channels SEED         every field of a configuration at its highest
 //   test_kernels threads SEED          one operator, many threads
+//   test_kernels fork SEED COUNT       COUNT children, forked while threads run
 //   test_kernels hostile SEED COUNT    what is wrong is refused
-//   test_kernels simd                  the primitive operations of the instruction set in use
+//   test_kernels simd STRIDE           the primitive operations of the instruction set in use; of erf every STRIDEth float
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <map>
 
 #include "tests.h"
 
@@ -28,6 +36,14 @@ void crashed(int signal) {
   std::raise(signal);
 }
 
+bool test_simd(int stride) {
+  const std::string isa = mfedge_isa();
+#define MFEDGE_ISA(name, runs) \
+  if (isa == #name) return mfedge::name::test_simd(stride);
+#include "../../mfedge/kernels/isa/isas.inc"
+  return false;
+}
+
 }  // namespace
 
 void begin(const std::string& what) { current = what; }
@@ -41,29 +57,26 @@ int main(int count, char** arguments) {
   const auto number = [&](int i) { return i < count ? std::strtoull(arguments[i], nullptr, 10) : 1; };
   const std::string command = count > 1 ? arguments[1] : "";
   for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) std::signal(signal, crashed);
-  bool held = false;
-  if (command == "isa") {
-    std::puts(mfedge_isa());
-    held = mfedge_abi_version() == MFEDGE_ABI_VERSION;
-  } else if (command == "random") {
-    held = test_random(number(2), static_cast<int>(number(3)));
-  } else if (command == "cases") {
-    held = test_cases(stdin);
-  } else if (command == "peaks") {
-    held = test_peaks(number(2));
-  } else if (command == "threads") {
-    held = test_threads(number(2));
-  } else if (command == "simd") {
-    const std::string isa = mfedge_isa();
-#define MFEDGE_ISA(name, runs) \
-  if (isa == #name) held = mfedge::name::test_simd();
-#include "../../mfedge/kernels/isa/isas.inc"
-  } else if (command == "hostile") {
-    held = test_hostile(number(2), static_cast<int>(number(3)));
-  } else {
-    std::fprintf(stderr, "test_kernels: expected isa, random, cases, peaks, threads, hostile or simd, found '%s'\n",
-                 command.c_str());
+  const int some = static_cast<int>(number(3));
+  const std::map<std::string, std::function<bool()>> tests = {
+      {"isa", [] { return std::puts(mfedge_isa()) >= 0 && mfedge_abi_version() == MFEDGE_ABI_VERSION; }},
+      {"random", [&] { return test_random(number(2), some); }},
+      {"cases", [] { return test_cases(stdin); }},
+      {"peaks", [&] { return test_peaks(number(2)); }},
+      {"scores", [&] { return test_scores(number(2), some); }},
+      {"undefined", [&] { return test_undefined(number(2), some); }},
+      {"modes", [&] { return test_modes(number(2)); }},
+      {"limits", [&] { return test_limits(number(2), static_cast<int64_t>(number(3)), static_cast<int>(number(4))); }},
+      {"channels", [&] { return test_channels(number(2)); }},
+      {"threads", [&] { return test_threads(number(2)); }},
+      {"fork", [&] { return test_fork(number(2), some); }},
+      {"hostile", [&] { return test_hostile(number(2), some); }},
+      {"simd", [&] { return test_simd(static_cast<int>(number(2))); }},
+  };
+  const auto test = tests.find(command);
+  if (test == tests.end()) {
+    std::fprintf(stderr, "test_kernels: expected one of the commands of main.cpp, found '%s'\n", command.c_str());
     return 2;
   }
-  return held ? 0 : 1;
+  return test->second() ? 0 : 1;
 }

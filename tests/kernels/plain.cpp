@@ -8,6 +8,7 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 constexpr double kLayerNormEpsilon = 1e-5;  // torch.nn.LayerNorm's default
+constexpr double kSmallest = 0x1p-126;      // of float32: a weight below it is 0, which times infinity is NaN
 
 // Reads a vector of weights from front to back.
 struct Reader {
@@ -30,7 +31,7 @@ void softmax(std::vector<double>& x) {
   const double top = *std::max_element(x.begin(), x.end());
   double sum = 0;
   for (double& v : x) sum += v = std::exp(v - top);
-  for (double& v : x) v /= sum;
+  for (double& v : x) v = v / sum < kSmallest ? 0 : v / sum;
 }
 
 template <class Function>
@@ -176,7 +177,8 @@ Array dynamic_relu(const Array& map, const Array& slope1, const Array& slope2) {
           if (slope.shape.size() == 4) return slope.data[i];
           return slope.data[(slope.shape[0] == 1 ? 0 : b) * C + c];
         };
-        y.data[i] = std::max(at(slope1) * map.data[i], at(slope2) * map.data[i]);
+        const double one = at(slope1) * map.data[i], other = at(slope2) * map.data[i];
+        y.data[i] = std::isnan(other) ? other : std::max(one, other);  // which keeps its first argument if that is NaN
       }
   return y;
 }

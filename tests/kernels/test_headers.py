@@ -60,6 +60,27 @@ def test_an_editor_that_knows_no_flags_takes_the_baseline() -> None:
     assert not list(filter(None, refused)), "\n".join(filter(None, refused))
 
 
+FAST = ("-ffast-math", "-Ofast", "-ffinite-math-only", "-funsafe-math-optimizations")
+
+
+@COMPILERS
+@pytest.mark.parametrize("flag", FAST)
+def test_arithmetic_that_is_not_ieee_754_is_refused(flag: str, compiler: str) -> None:
+    """By every source; openvino.cpp needs the headers of OpenVINO before it comes to ours."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} on PATH")
+    if compiler == "clang++" and flag == "-funsafe-math-optimizations":
+        pytest.skip("clang says nothing of it to a source; CMakeLists.txt takes back what matters")
+    command = [compiler, "-std=gnu++17", "-fsyntax-only", flag, f"-I{SOURCES / 'include'}"]
+    for source in sorted([*SOURCES.glob("src/*.cpp"), *SOURCES.glob("bindings/*.cpp")]):
+        if source.name == "openvino.cpp":
+            assert "../src/letters.h" in source.read_text()
+            continue
+        done = subprocess.run([*command, str(source)], capture_output=True, text=True)
+        assert done.returncode, source.name
+        assert "compute wrong results with -ffast-math" in done.stderr, (source.name, done.stderr[:1000])
+
+
 def test_the_target_is_asked_for_in_one_place() -> None:
     """In isa/, and where the CPU is asked what it runs."""
     asking = {path.name for path in (SOURCES / "src").iterdir() if TARGET.search(path.read_text())}

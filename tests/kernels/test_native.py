@@ -103,7 +103,51 @@ def test_random_sizes_agree_with_the_twin(plain: Path, isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_the_primitive_operations_agree_with_their_plain_forms(plain: Path, isa: str) -> None:
     skip_unless_in_use(plain, isa)
-    run(plain, "simd", isa=isa)
+    run(plain, "simd", "101", isa=isa)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ISAS)
+def test_erf_is_as_exact_as_its_comment_says_for_every_float32(plain: Path, isa: str) -> None:
+    skip_unless_in_use(plain, isa)
+    run(plain, "simd", "1", isa=isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_nan_comes_out_as_nan(plain: Path, isa: str) -> None:
+    """And infinities as the formulas have them, from inputs and from weights, in every kind of operator."""
+    skip_unless_in_use(plain, isa)
+    run(plain, "undefined", "1", "6", isa=isa)
+    run(plain, "undefined", seed(), "6", isa=isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_scores_of_any_size(plain: Path, isa: str) -> None:
+    skip_unless_in_use(plain, isa)
+    run(plain, "scores", "1", "6", isa=isa)
+    run(plain, "scores", seed(), "6", isa=isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_subnormals_are_zero_and_a_threads_mode_is_its_own(plain: Path, isa: str) -> None:
+    skip_unless_in_use(plain, isa)
+    run(plain, "modes", seed(), isa=isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_very_wide_and_very_high_maps(plain: Path, isa: str) -> None:
+    """Of 2.4 million pixels, where a 32-bit product of vectors and blocks has long overflowed."""
+    skip_unless_in_use(plain, isa)
+    run(plain, "limits", seed(), "2400000", "8", isa=isa)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ISAS)
+def test_maps_and_fields_at_their_limits(plain: Path, isa: str) -> None:
+    skip_unless_in_use(plain, isa)
+    run(plain, "limits", seed(), "2400000", "0", isa=isa)
+    run(plain, "limits", seed(), str(1 << 26), "6", isa=isa)  # MFEDGE_MAX_PIXELS; 2.4 GB of memory
+    run(plain, "channels", seed(), isa=isa)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -129,6 +173,11 @@ def test_threads_share_an_operator(plain: Path, isa: str) -> None:
     run(plain, "threads", seed(), isa=isa)
 
 
+def test_a_child_that_is_forked_while_threads_run(plain: Path) -> None:
+    """None of them hangs on a lock that another thread held."""
+    run(plain, "fork", seed(), "500")
+
+
 def test_what_is_wrong_is_refused(plain: Path) -> None:
     run(plain, "hostile", "1", "150")
     run(plain, "hostile", seed(), "150")
@@ -144,9 +193,14 @@ def test_an_unknown_instruction_set_is_ignored(plain: Path) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_addresses_and_undefined_behaviour(addresses: Path, isa: str) -> None:
     skip_unless_in_use(addresses, isa)
-    run(addresses, "simd", isa=isa)
+    run(addresses, "simd", "101", isa=isa)
     run(addresses, "random", seed(), "8", isa=isa)
     run(addresses, "peaks", seed(), isa=isa)
+    run(addresses, "scores", seed(), "2", isa=isa)
+    run(addresses, "undefined", seed(), "2", isa=isa)
+    run(addresses, "modes", seed(), isa=isa)
+    run(addresses, "limits", seed(), "2400000", "0", isa=isa)
+    run(addresses, "channels", seed(), isa=isa)
     run(addresses, "threads", seed(), isa=isa)
     run(addresses, "hostile", seed(), "60", isa=isa)
 
@@ -155,9 +209,13 @@ def test_addresses_and_undefined_behaviour(addresses: Path, isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_another_compiler(clang: Path, isa: str) -> None:
     skip_unless_in_use(clang, isa)
-    run(clang, "simd", isa=isa)
+    run(clang, "simd", "101", isa=isa)
     run(clang, "random", seed(), "8", isa=isa)
     run(clang, "peaks", seed(), isa=isa)
+    run(clang, "scores", seed(), "4", isa=isa)
+    run(clang, "undefined", seed(), "4", isa=isa)
+    run(clang, "modes", seed(), isa=isa)
+    run(clang, "limits", seed(), "2400000", "4", isa=isa)
 
 
 @pytest.mark.slow
@@ -168,9 +226,13 @@ def test_threads_do_not_race(races: Path) -> None:
 @pytest.mark.slow
 def test_aarch64(aarch64: list[str]) -> None:
     assert run(*aarch64, "isa").strip() == "neon"
-    run(*aarch64, "simd")
+    run(*aarch64, "simd", "10001")
     run(*aarch64, "random", seed(), "8")
     run(*aarch64, "peaks", seed())
+    run(*aarch64, "scores", seed(), "2")
+    run(*aarch64, "undefined", seed(), "2")
+    run(*aarch64, "modes", seed())
+    run(*aarch64, "limits", seed(), "2400000", "0")
     run(*aarch64, "threads", seed())
     run(*aarch64, "hostile", seed(), "40")
     for variant in ("26m", "508m"):

@@ -1,5 +1,4 @@
 // The kernels' numbers against the twin's.
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -7,36 +6,6 @@
 #include "tests.h"
 
 namespace {
-
-// Of the largest magnitude of an output. float32 has 6e-8; a product over K terms of mixed sign loses about sqrt(K)
-// of that, a block has some ten in a row, the longest of 1600 terms, and LayerNorm and the softmax amplify what they
-// get by up to ten. 4e-6 is the worst of two thousand cases. A wrong tap, row, lane or weight is off by 1e-2 or more.
-constexpr double kTolerance = 1e-4;
-double worst_seen = 0;
-
-bool compare(const Case& given, const std::vector<mfedge_plain::Array>& expected, const Result& found) {
-  if (found.outputs.size() != expected.size()) return fail("the number of outputs");
-  for (size_t i = 0; i < expected.size(); ++i) {
-    const std::string name = "output " + std::to_string(i);
-    // Without dynamic ReLU there are no slopes: those outputs are anything.
-    if (given.kind == MFEDGE_TOKENS && !given.config.hyper && (i == 1 || i == 2)) continue;
-    if (found.shapes[i] != expected[i].shape) return fail(name + " is of another shape");
-    double largest = 0, worst = 0;
-    size_t at = 0;
-    for (double v : expected[i].data) largest = std::max(largest, std::fabs(v));
-    for (size_t j = 0; j < expected[i].data.size(); ++j) {
-      const double difference = std::fabs(expected[i].data[j] - static_cast<double>(found.outputs[i][j]));
-      if (!(difference <= worst)) worst = difference, at = j;  // NaN too
-      if (std::isnan(worst)) break;
-    }
-    if (!(worst <= kTolerance * std::max(largest, 1e-6)))
-      return fail(name + "[" + std::to_string(at) + "]: expected " + std::to_string(expected[i].data[at]) + ", found " +
-                  std::to_string(found.outputs[i][at]) + ", off by " + std::to_string(worst / largest) +
-                  " of the largest value");
-    worst_seen = std::max(worst_seen, worst / std::max(largest, 1e-6));
-  }
-  return true;
-}
 
 // Bit by bit, but for what is anything.
 bool same(const Case& given, const Result& a, const Result& b) {
@@ -146,7 +115,7 @@ bool test_peaks(uint64_t seed) {
       }
       held &= test_data(given, data, pool);
     }
-  std::printf("%s: peaks within %.1e\n", mfedge_isa(), worst_seen);
+  std::printf("%s: peaks within %.1e\n", mfedge_isa(), worst_seen());
   return held;
 }
 
@@ -156,7 +125,7 @@ bool test_random(uint64_t seed, int count) {
   bool held = true;
   for (const mfedge_kind kind : kKinds)
     for (int i = 0; i < count; ++i) held &= test_case(random_case(kind, random), pool);
-  std::printf("%s: within %.1e\n", mfedge_isa(), worst_seen);
+  std::printf("%s: within %.1e\n", mfedge_isa(), worst_seen());
   return held;
 }
 
@@ -165,6 +134,6 @@ bool test_cases(FILE* file) {
   bool held = true;
   int count = 0;
   for (Case given; read_case(file, &given); ++count) held &= test_case(given, pool);
-  std::printf("%s: %d cases within %.1e\n", mfedge_isa(), count, worst_seen);
+  std::printf("%s: %d cases within %.1e\n", mfedge_isa(), count, worst_seen());
   return held && (count > 0 || fail("no cases were read"));
 }

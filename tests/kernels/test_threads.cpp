@@ -1,4 +1,7 @@
-// One operator and one pool, many threads: each gets, bit by bit, what one thread alone gets.
+// One operator and one pool, many threads: each gets, bit by bit, what one thread alone gets. So does each child that is
+// forked while they run.
+#include <sys/wait.h>
+
 #include <atomic>
 #include <cstring>
 #include <thread>
@@ -53,4 +56,40 @@ bool test_threads(uint64_t seed) {
       return fail(std::to_string(wrong) + " of " + std::to_string(kThreads * kRuns) + " runs in threads differ");
   }
   return true;
+}
+
+bool test_fork(uint64_t seed, int count) {
+  Random random(seed);
+  const Pool pool;
+  Case given = random_case(MFEDGE_DYNAMIC_RELU, random);  // the quickest: its threads are in the pool more than elsewhere
+  given.batch = given.token_batch = given.height = given.width = given.channels = 1, given.spatial = false;
+  begin(given.describe() + "; forked");
+  const Kernel kernel(given, make_data(given), Against::kBack);
+  const float x = 2, slope = 3, none = 0;
+  const mfedge_tensor inputs[] = {{&x, 4, {1, 1, 1, 1}}, {&slope, 2, {1, 1}}, {&none, 2, {1, 1}}};
+  const auto computes = [&] {
+    float y = 0;
+    const mfedge_tensor output = {&y, 4, {1, 1, 1, 1}};
+    return mfedge_operator_run(kernel.get(), inputs, &output, pool.get(), nullptr) == MFEDGE_OK && y == 6;
+  };
+  std::atomic<bool> over{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t)
+    threads.emplace_back([&] {
+      while (!over) computes();
+    });
+  int wrong = 0;
+  for (int child = 0; child < count; ++child) {
+    const pid_t process = fork();
+    if (process == 0) {
+      alarm(20);  // a child that waits for a lock dies of it
+      _exit(computes() ? 0 : 1);
+    }
+    int status = 0;
+    if (process < 0 || waitpid(process, &status, 0) != process || status != 0) ++wrong;
+    if (wrong) break;
+  }
+  over = true;
+  for (std::thread& thread : threads) thread.join();
+  return wrong == 0 || fail("a child does not get the result");
 }

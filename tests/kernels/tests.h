@@ -16,11 +16,17 @@ bool test_random(uint64_t seed, int count);
 bool test_cases(FILE* file);
 bool test_peaks(uint64_t seed);
 bool test_threads(uint64_t seed);
+bool test_fork(uint64_t seed, int count);
 bool test_hostile(uint64_t seed, int count);
+bool test_undefined(uint64_t seed, int count);
+bool test_scores(uint64_t seed, int count);
+bool test_modes(uint64_t seed);
+bool test_limits(uint64_t seed, int64_t pixels, int count);
+bool test_channels(uint64_t seed);
 // Of each instruction set: mfedge::avx2::test_simd(), ...
 #define MFEDGE_ISA(name, runs) \
   namespace mfedge::name {     \
-  bool test_simd();            \
+  bool test_simd(int stride);  \
   }
 #include "../../mfedge/kernels/isa/isas.inc"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -132,6 +133,42 @@ def test_large_scores_do_not_overflow(name: str) -> None:
     operator, _ = PAIRS[name]
     args = (1000 * a if isinstance(a, Tensor) else a for a in arguments(name, (1, 2, 3, 4, 5, 3, False)))
     assert torch.isfinite(operator(*args)).all()
+
+
+@pytest.mark.parametrize("native", ["0", "1"], ids=["reference", "native"])
+@pytest.mark.parametrize("query", [1.0, -3.0, 1e3, -1e6, 1e6, 1e8, -1e8, 1e10, 1e30])
+def test_what_mobile_to_former_attends_to_for_scores_of_any_size(
+    query: float, native: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MFEDGE_NATIVE", native)
+    features = torch.stack((torch.linspace(0.1, 1, 128), torch.arange(128.0))).reshape(1, 2, 1, 128)
+    found = mobile_to_former(features, torch.tensor([[[query, 0.0]]]), 1, 1.0)
+    weights = torch.softmax(query * features[0, 0, 0].double(), 0)
+    torch.testing.assert_close(found[0, 0], (features[0, :, 0].double() @ weights).float(), rtol=1e-5, atol=1e-5)
+    if query >= 1e6:
+        assert found.tolist() == [[[1.0, 127.0]]]
+
+
+@pytest.mark.parametrize("native", ["0", "1"], ids=["reference", "native"])
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ((0.0, math.log(3), -1e7), 1.75),
+        ((-1e7, 0.0, math.log(3)), 1.25),
+        ((0.0, math.log(3), -1e30), 1.75),
+        ((0.0, math.log(3), -math.inf), 1.75),
+        ((0.0, 1e10, 1e8), 2.0),
+        ((-math.inf, -math.inf, 0.0), 1.0),
+    ],
+)
+def test_keys_of_all_sizes_beside_one_another(
+    keys: tuple[float, ...], found: float, native: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MFEDGE_NATIVE", native)
+    key, value = torch.tensor(keys).reshape(1, 3, 1), torch.tensor((0.0, 1.0, 0.0)).reshape(1, 3, 1)
+    for pixels in (1, 7, 64, 70):
+        result = former_to_mobile(torch.ones(1, 1, 1, pixels), key, value, 1, 1.0)
+        torch.testing.assert_close(result, torch.full((1, 1, 1, pixels), found), rtol=1e-6, atol=1e-6)
 
 
 def test_slopes_of_one_and_zero_are_a_relu() -> None:

@@ -26,6 +26,7 @@ from mfedge.bench.results import crossover
 from mfedge.bench.results import intervals as statistics
 from mfedge.bench.results.schema import SCHEMA, CaseResult, Load, Protocol, Result, Status, Visit
 from mfedge.bench.stored import MOST_VISITS
+from mfedge.errors import Exit
 from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
 from mfedge.text import line
@@ -77,10 +78,11 @@ class Record:
         self.loads: list[Load] = []
         self.visits: list[Visit] = []
         self.executed: Metadata | None = None
+        self.exit_code = Exit.DONE
 
     def fail(self, error: WorkerError) -> None:
         """Keep what was measured, and why there is no more."""
-        self.status, self.message = error.status, line(error)
+        self.status, self.message, self.exit_code = error.status, line(error), error.exit_code
 
     def result(self) -> CaseResult:
         """As it is now."""
@@ -150,6 +152,15 @@ class Run:
         except KeyboardInterrupt:
             ended = INTERRUPTED
         return so_far(ended)
+
+    @property
+    def exit_code(self) -> Exit:
+        """Of what was executed: that of every failure if nothing could be measured, else that of a failed case."""
+        failures = {record.exit_code for record in self._records.values() if record.exit_code != Exit.DONE}
+        measured = any(record.status == "ok" for record in self._records.values())
+        if not failures:
+            return Exit.DONE
+        return failures.pop() if len(failures) == 1 and not measured else Exit.REGRESSION
 
     def _left(self) -> float:
         return self._deadline - time.monotonic()

@@ -1,7 +1,5 @@
 """What one core reaches, measured: float32 multiply-adds and memory bandwidth.
 
-``python -m mfedge.bench.profile.peak CPU`` prints both.
-
 On x86-64 the peak is a loop of independent fused multiply-adds in registers, sixteen or eight numbers wide, and
 nothing else; elsewhere, or where a process may not run what it has written, the best matrix product stands in.
 """
@@ -9,12 +7,9 @@ nothing else; elsewhere, or where a process may not run what it has written, the
 from __future__ import annotations
 
 import ctypes
-import json
 import mmap
 import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -27,15 +22,20 @@ COPY_BYTES = 192 << 20  # far beyond any last-level cache
 
 
 def measure(cpu: int | None) -> Peak:
-    """In a process of its own, as its libraries must be told to use one thread before they load."""
+    """In a worker, as its libraries must be told to use one thread before they load."""
     from mfedge.bench.measure.driver import ONE_THREAD
-    from mfedge.workers.process import module_path
+    from mfedge.workers.call import isolated
+    from mfedge.workers.process import Limits
 
-    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": module_path()}
-    command = [sys.executable, "-m", "mfedge.bench.profile.peak", "" if cpu is None else str(cpu)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
-    madds, bandwidth = json.loads(done.stdout)
-    return Peak(madds, bandwidth)
+    return isolated(reached, Limits(), environment=ONE_THREAD)(cpu)
+
+
+def reached(cpu: int | None) -> Peak:
+    """In this process, on that CPU."""
+    from mfedge.bench.measure.environment import cpu_flags, pinned
+
+    with pinned(cpu):
+        return Peak(peak_madds(cpu_flags()), bandwidth())
 
 
 def peak_madds(flags: str) -> float:
@@ -109,15 +109,3 @@ def _best(action: Callable[[], object], repeats: int) -> float:
         action()
         best = min(best, time.perf_counter() - start)
     return best
-
-
-def main(cpu: str) -> None:
-    """Tell the parent process [multiply-adds per second, bytes per second]."""
-    from mfedge.bench.measure.environment import cpu_flags, pinned
-
-    with pinned(int(cpu) if cpu else None):
-        sys.stdout.write(json.dumps([peak_madds(cpu_flags()), bandwidth()]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

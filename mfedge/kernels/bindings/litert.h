@@ -40,15 +40,17 @@ typedef struct mfedge_litert_functions {
 
 typedef struct mfedge_litert mfedge_litert;
 
-/* Kernels for one compiled model, which they must outlive, as must the options. NULL if there is no memory. */
+/* Kernels for one compiled model, which they must outlive, as must the options. NULL if there is no memory, or if one of
+ * the functions is NULL. */
 MFEDGE_API mfedge_litert* mfedge_litert_create(const mfedge_litert_functions* functions);
 MFEDGE_API void mfedge_litert_destroy(mfedge_litert* kernels);
 
-/* Adds every operator to a LiteRtOptions, before LiteRtCreateCompiledModel. */
+/* Adds every operator to a LiteRtOptions, before LiteRtCreateCompiledModel. Returns MFEDGE_OK, or MFEDGE_INVALID with a
+ * line in `message`, which may be NULL. */
 MFEDGE_API int mfedge_litert_register(mfedge_litert* kernels, void* options, char* message);
 
-/* The first error of a kernel, or NULL. LiteRT drops what a kernel returns: ask after a model could not be created, and
- * after every run. The outputs of a run that failed are NaN. */
+/* The first error of a kernel, or NULL if there is none or `kernels` is NULL. LiteRT drops what a kernel returns: ask
+ * after a model could not be created, and after every run. The outputs of a run that failed are NaN. */
 MFEDGE_API const char* mfedge_litert_error(const mfedge_litert* kernels);
 
 #ifdef __cplusplus

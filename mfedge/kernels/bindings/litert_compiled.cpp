@@ -3,8 +3,8 @@
 // LiteRT (2.3) gives a kernel one user_data for each *name*, not for each node, registers version 1 alone, and drops
 // the status a kernel returns. So every node has a name of its own, with a number; errors are kept for
 // mfedge_litert_error; shapes that cannot be are given strides, which LiteRT refuses; a run that failed writes NaN.
+#include <atomic>
 #include <cmath>
-#include <mutex>
 #include <new>
 #include <string>
 #include <vector>
@@ -35,17 +35,20 @@ struct mfedge_litert {
   mfedge_litert_functions call{};
   mfedge_pool* pool = nullptr;
   std::vector<mfedge_lite::Slot> slots;
-  mutable std::mutex mutex;  // of `error`
-  char error[MFEDGE_MESSAGE] = "";
+  enum Said { kNothing, kSpeaking, kEverything };
+  std::atomic<int> said{kNothing};
+  char error[MFEDGE_MESSAGE] = "";  // of the kernel that spoke first
 };
 
 namespace mfedge_lite {
 namespace {
 
 int fail(const Slot& slot, const char* message) {
-  const std::lock_guard<std::mutex> lock(slot.owner->mutex);
-  if (slot.owner->error[0] == 0) {
-    std::snprintf(slot.owner->error, MFEDGE_MESSAGE, "%s: %s", slot.name.c_str(), message);
+  mfedge_litert& owner = *slot.owner;
+  int nothing = mfedge_litert::kNothing;
+  if (owner.said.compare_exchange_strong(nothing, mfedge_litert::kSpeaking)) {
+    std::snprintf(owner.error, MFEDGE_MESSAGE, "%s: %s", slot.name.c_str(), message);
+    owner.said = mfedge_litert::kEverything;
   }
   return litert::kInvalid;
 }
@@ -215,6 +218,10 @@ constexpr litert::Kernel kKernel = {init, get_output_layouts, run, destroy};
 }  // namespace mfedge_lite
 
 mfedge_litert* mfedge_litert_create(const mfedge_litert_functions* functions) {
+  if (functions == nullptr || functions->add_kernel == nullptr || functions->tensor_type == nullptr ||
+      functions->lock == nullptr || functions->unlock == nullptr) {
+    return nullptr;
+  }
   try {
     auto made = std::make_unique<mfedge_litert>();
     made->call = *functions;
@@ -241,19 +248,18 @@ void mfedge_litert_destroy(mfedge_litert* kernels) {
 }
 
 int mfedge_litert_register(mfedge_litert* kernels, void* options, char* message) {
+  if (kernels == nullptr || options == nullptr) {
+    return mfedge::fail(message, "%s: expected an address, found NULL", kernels == nullptr ? "kernels" : "options");
+  }
   for (auto& slot : kernels->slots) {
     const int status =
         kernels->call.add_kernel(options, slot.name.c_str(), 1, &mfedge_lite::kKernel, &slot);
     if (status == litert::kOk) continue;
-    if (message != nullptr) {
-      std::snprintf(message, MFEDGE_MESSAGE, "LiteRT does not take %s: status %d", slot.name.c_str(), status);
-    }
-    return MFEDGE_INVALID;
+    return mfedge::fail(message, "LiteRT does not take %s: status %d", slot.name.c_str(), status);
   }
   return MFEDGE_OK;
 }
 
 const char* mfedge_litert_error(const mfedge_litert* kernels) {
-  const std::lock_guard<std::mutex> lock(kernels->mutex);
-  return kernels->error[0] == 0 ? nullptr : kernels->error;
+  return kernels == nullptr || kernels->said != mfedge_litert::kEverything ? nullptr : kernels->error;
 }

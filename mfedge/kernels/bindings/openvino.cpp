@@ -7,6 +7,7 @@
 // nodes as they compile and infer shapes.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -107,17 +108,21 @@ class Kernel {
     return true;
   }
 
-  // Created by the first caller.
+  // Created by the first caller; without a lock from then on.
   int create(const mfedge_operator** op, char* message) {
+    *op = op_.load(std::memory_order_acquire);
+    if (*op != nullptr) return MFEDGE_OK;
     std::lock_guard<std::mutex> lock(mutex_);
+    mfedge_operator* created = op_;
     int code = MFEDGE_OK;
-    if (op_ == nullptr) {
+    if (created == nullptr) {
       pool_ = share_pool();
       const mfedge_type type = constants_.size() > 1 ? matrix_type(constants_[1]->get_element_type()) : MFEDGE_FLOAT32;
       code = mfedge_operator_create(kind_.kind, &config_, static_cast<const float*>(data(0)), count(0), data(1),
-                                    count(1), type, &op_, message);
+                                    count(1), type, &created, message);
+      op_.store(created, std::memory_order_release);
     }
-    *op = op_;
+    *op = created;
     return code;
   }
 
@@ -131,7 +136,7 @@ class Kernel {
   const mfedge_config config_;
   const std::vector<Constant> constants_;
   std::mutex mutex_;
-  mfedge_operator* op_ = nullptr;
+  std::atomic<mfedge_operator*> op_{nullptr};
   std::shared_ptr<mfedge_pool> pool_;
 };
 
@@ -250,13 +255,13 @@ class Operation : public ov::op::Op {
       const ov::element::Type type = get_input_element_type(port);
       const ov::PartialShape& shape = get_input_partial_shape(port);
       const bool known = i == 0 ? type == ov::element::f32 : matrix_type(type) != 0;
-      if (type.is_static() && !known)
+      Constant constant = ov::as_type_ptr<ov::op::v0::Constant>(get_input_node_shared_ptr(port));
+      if (!known && (type.is_static() || constant))
         fail(std::string(mfedge::kConstants[i]) + ": expected " + (i == 1 ? mfedge::kTypeNames : "float32") +
              ", found " + type.get_type_name());
       if (!shape.compatible(ov::PartialShape{static_cast<int64_t>(expected[i])}))
         fail(std::string(mfedge::kConstants[i]) + ": expected " + std::to_string(expected[i]) +
              " values, found shape " + shape.to_string());
-      Constant constant = ov::as_type_ptr<ov::op::v0::Constant>(get_input_node_shared_ptr(port));
       if (!constant) continue;  // not yet: a decompression that will be folded
       constant->get_rt_info()[kKeepPrecision] = true;
       constants.push_back(std::move(constant));

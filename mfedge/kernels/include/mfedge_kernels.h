@@ -3,10 +3,22 @@
  * An operator is created once from its configuration and weights, which it packs for the CPU it finds, and is
  * immutable afterwards: any number of threads may run it at the same time. The memory that a run needs beside its
  * inputs and outputs comes from a pool, which keeps it for the next run: a warm session allocates nothing.
- * Maps are (B, C, H, W) and tokens (B, M, D), dense and row-major, any B, H, W >= 1.
+ * Maps are (B, C, H, W) and tokens (B, M, D), dense and row-major, any B, H, W >= 1 up to the limits below.
  *
  * The maps between stem, blocks and head are padded: (B, C, H + MFEDGE_PADDING_ROWS, W), with zeros after the pixels of
  * each channel. Without them channels often lie a power of two apart, where their lines share few of the cache's sets.
+ *
+ * Numbers. NaN in an input or weight comes out as NaN wherever the formulas have it, and infinities and scores of any
+ * size give what float32 gives for the formulas as they are written. Subnormal numbers (below 1.2e-38) count as 0. For
+ * the duration of a call its thread rounds to nearest, flushes subnormals and traps nothing; then it has its own mode
+ * and flags of exceptions again.
+ *
+ * Pointers. No argument may be NULL, except `message`, the operator or pool that is destroyed, and constants of which
+ * there are 0. NULL elsewhere is refused as any other mistake is. Data of inputs and outputs lies at multiples of 4
+ * bytes, constants anywhere.
+ *
+ * Processes. No function holds a lock that another thread could wait for, so a child of fork() may use any operator and
+ * pool of its parent, whatever the parent's other threads were doing.
  *
  * This file is plain C without dependencies: an app that links the library needs no other of mfedge's files.
  */
@@ -29,6 +41,9 @@ extern "C" {
 #define MFEDGE_ABI_VERSION 3
 
 enum { MFEDGE_PADDING_ROWS = 1 };
+
+/* What is larger is refused: H * W of a map, its padding included, and B. */
+enum { MFEDGE_MAX_PIXELS = 1 << 26, MFEDGE_MAX_BATCH = 1 << 20 };
 
 typedef enum mfedge_kind {
   /* images (B, 3, H, W) -> padded map, attended (B, M, out_channels). 3x3 convolution of stride 2, ReLU6, then the lite
@@ -129,12 +144,13 @@ MFEDGE_API const char* mfedge_isa(void);
 MFEDGE_API int mfedge_count_weights(mfedge_kind kind, const mfedge_config* config, size_t* weights, size_t* matrices,
                                     char* message);
 
-/* Creates an operator. `weights` and `matrices` are copied; any alignment of their element does. */
+/* Creates an operator, or leaves NULL in *created. `weights` and `matrices` are copied; any address does. */
 MFEDGE_API int mfedge_operator_create(mfedge_kind kind, const mfedge_config* config, const float* weights,
                                       size_t weight_count, const void* matrices, size_t matrix_count,
                                       mfedge_type matrix_type, mfedge_operator** created, char* message);
 MFEDGE_API void mfedge_operator_destroy(mfedge_operator*);
 
+/* How many it has; 0 of NULL. */
 MFEDGE_API int32_t mfedge_operator_inputs(const mfedge_operator*);
 MFEDGE_API int32_t mfedge_operator_outputs(const mfedge_operator*);
 
@@ -142,7 +158,7 @@ MFEDGE_API int32_t mfedge_operator_outputs(const mfedge_operator*);
 MFEDGE_API int mfedge_operator_shapes(const mfedge_operator*, const mfedge_tensor* inputs, mfedge_tensor* outputs,
                                       char* message);
 
-/* A pool may be shared by all operators of a session and by all threads. */
+/* A pool may be shared by all operators of a session and by all threads. NULL if there is no memory. */
 MFEDGE_API mfedge_pool* mfedge_pool_create(void);
 MFEDGE_API void mfedge_pool_destroy(mfedge_pool*);
 

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arithmetic.h"
+
 // CMake names the set. An editor that opens a header by itself gets the one that its compiler aims at.
 #if !defined(MFEDGE_ISA_NAME)
 #if defined(__AVX512F__)

@@ -31,8 +31,8 @@ MFEDGE_INLINE void transpose(rows_vec (&v)[4]) {
   }
 }
 MFEDGE_INLINE void clamp(rows_vec& v, float high) {
-  const __m256 positive = _mm256_max_ps(reinterpret_cast<__m256>(v), _mm256_setzero_ps());
-  v = reinterpret_cast<rows_vec>(_mm256_min_ps(positive, _mm256_set1_ps(high)));
+  const __m256 positive = _mm256_max_ps(_mm256_setzero_ps(), reinterpret_cast<__m256>(v));
+  v = reinterpret_cast<rows_vec>(_mm256_min_ps(_mm256_set1_ps(high), positive));
 }
 
 MFEDGE_END_ISA

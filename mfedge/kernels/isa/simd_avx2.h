@@ -55,12 +55,12 @@ MFEDGE_INLINE vec load(const float16* p) {
   return reinterpret_cast<vec>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
-MFEDGE_INLINE bool any_above(vec v, float limit) {
-  return _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(v), _mm256_set1_ps(limit), _CMP_GT_OQ)) != 0;
+MFEDGE_INLINE bool any_beyond(vec v, float limit) {
+  return _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(v), _mm256_set1_ps(limit), _CMP_NLE_UQ)) != 0;
 }
 
 MFEDGE_INLINE vec take_whole(vec& x) {
-  x = minimum(maximum(x, splat(-126.f)), splat(127.f));
+  x = minimum(splat(128.f), maximum(splat(-127.f), x));
   return plain::take_whole(x);
 }
 

@@ -66,11 +66,11 @@ MFEDGE_INLINE vec load(const float16* p) {
 
 MFEDGE_INLINE float add_lanes(vec v) { return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v)); }
 MFEDGE_INLINE float max_lanes(vec v) { return _mm512_reduce_max_ps(reinterpret_cast<__m512>(v)); }
-MFEDGE_INLINE bool any_above(vec v, float limit) {
-  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
+MFEDGE_INLINE bool any_beyond(vec v, float limit) {
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_set1_ps(limit), _CMP_NLE_UQ) != 0;
 }
 
-// Of any x: the scaling goes to 0 or infinity by itself.
+// Of any finite x: the scaling goes to 0 or infinity by itself. An infinite x leaves NaN.
 MFEDGE_INLINE vec take_whole(vec& x) {
   const vec whole = reinterpret_cast<vec>(
       _mm512_roundscale_ps(reinterpret_cast<__m512>(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

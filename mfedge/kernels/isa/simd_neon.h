@@ -17,7 +17,6 @@ MFEDGE_BEGIN_ISA
 
 using plain::add_lanes;
 using plain::all_but;
-using plain::any_above;
 using plain::by_sign;
 using plain::clamp;
 using plain::first_or;
@@ -42,12 +41,16 @@ MFEDGE_INLINE vec minimum(vec a, vec b) {
   return reinterpret_cast<vec>(vminq_f32(reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 }
 
+MFEDGE_INLINE bool any_beyond(vec v, float limit) {
+  return vminvq_u32(vcleq_f32(reinterpret_cast<float32x4_t>(v), vdupq_n_f32(limit))) == 0;
+}
+
 MFEDGE_INLINE vec load(const float16* p) {
   return reinterpret_cast<vec>(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(&p->bits))));
 }
 
 MFEDGE_INLINE vec take_whole(vec& x) {
-  x = minimum(maximum(x, splat(-126.f)), splat(127.f));
+  x = minimum(splat(128.f), maximum(splat(-127.f), x));
   return plain::take_whole(x);
 }
 

@@ -17,7 +17,6 @@ MFEDGE_BEGIN_ISA
 
 using plain::add_lanes;
 using plain::all_but;
-using plain::any_above;
 using plain::by_sign;
 using plain::clamp;
 using plain::first_or;
@@ -46,10 +45,14 @@ MFEDGE_INLINE vec minimum(vec a, vec b) {
   return reinterpret_cast<vec>(_mm_min_ps(reinterpret_cast<__m128>(a), reinterpret_cast<__m128>(b)));
 }
 
+MFEDGE_INLINE bool any_beyond(vec v, float limit) {
+  return _mm_movemask_ps(_mm_cmpnle_ps(reinterpret_cast<__m128>(v), _mm_set1_ps(limit))) != 0;
+}
+
 MFEDGE_INLINE vec load(const float16* p) { return plain::load_float16(p); }
 
 MFEDGE_INLINE vec take_whole(vec& x) {
-  x = minimum(maximum(x, splat(-126.f)), splat(127.f));
+  x = minimum(splat(128.f), maximum(splat(-127.f), x));
   return plain::take_whole(x);
 }
 

@@ -36,7 +36,7 @@ namespace plain {
 // per cycle, or one that crosses a cache line.
 MFEDGE_INLINE vec in_register(vec v) { return v; }
 
-// The compilers do not find the one instruction for this, because it treats NaN differently.
+// Where a or b is NaN, x86's instructions give b, and NEON's give NaN. So NaN passes a bound if the bound comes first.
 MFEDGE_INLINE vec maximum(vec a, vec b) { return a > b ? a : b; }
 MFEDGE_INLINE vec minimum(vec a, vec b) { return a < b ? a : b; }
 
@@ -71,12 +71,16 @@ MFEDGE_INLINE vec first_or(vec v, int count, float other) {
   return v;
 }
 
-// Exact for all finite values: the exponent is rebiased by a multiplication.
+// The exponent's bias grows by 112; infinity and NaN keep the highest exponent. A subnormal gets the exponent of 2^-14
+// and with it a leading one, which is subtracted: its float32 form never is subnormal, which would count as 0.
 MFEDGE_INLINE vec load_float16(const float16* p) {
+  constexpr int32_t kBias = 112 << 23, kOne = 1 << 23, kHighest = 31 << 23, kLeadingOne = 0x38800000;  // 2^-14
   ivec bits;
   for (int i = 0; i < kLanes; ++i) bits[i] = p[i].bits;
-  const vec magnitude = reinterpret_cast<vec>((bits & 0x7fff) << 13) * 0x1p112f;
-  return reinterpret_cast<vec>(reinterpret_cast<ivec>(magnitude) | ((bits & 0x8000) << 16));
+  const ivec magnitude = (bits & 0x7fff) << 13, subnormal = magnitude < kOne, unbounded = magnitude >= kHighest;
+  const ivec wide = magnitude + kBias + (unbounded & kBias) + (subnormal & kOne);
+  const vec value = reinterpret_cast<vec>(wide) - reinterpret_cast<vec>(subnormal & kLeadingOne);
+  return reinterpret_cast<vec>(reinterpret_cast<ivec>(value) | ((bits & 0x8000) << 16));
 }
 
 MFEDGE_INLINE float add_lanes(vec v) {
@@ -93,18 +97,25 @@ MFEDGE_INLINE float max_lanes(vec v) {
     for (int i = 0; i < width; ++i) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
   return lane[0];
 }
-MFEDGE_INLINE bool any_above(vec v, float limit) { return max_lanes(v) > limit; }
+// Whether any lane is above the limit, or NaN.
+MFEDGE_INLINE bool any_beyond(vec v, float limit) {
+  bool within = true;
+  for (int i = 0; i < kLanes; ++i) within &= v[i] <= limit;
+  return !within;
+}
 
-// Subtracts from x, which is between -126 and 127, its nearest integer, and returns that integer in the form that
-// times_power() takes: adding 1.5 * 2^23 rounds, and leaves the integer in the low bits of the mantissa.
+// Subtracts from x, which is between -127 and 128, its nearest integer, and returns that integer in the form that
+// times_power() takes: to add 1.5 * 2^23 rounds, and leaves the integer, 127 higher, in the low bits of the mantissa.
+constexpr float kRounds = 12582912.f + 127.f;
 MFEDGE_INLINE vec take_whole(vec& x) {
-  const vec whole = x + 12582912.f;
-  x -= whole - 12582912.f;
+  const vec whole = x + kRounds;
+  x -= whole - kRounds;
   return whole;
 }
-// p * 2^whole: the integer goes onto the exponent of p, which is between 0.7 and 1.5.
+// p * 2^whole. Moved to the exponent, the low bits are 2^whole, from 0 in place of 2^-127 to infinity for 2^128. A
+// multiplication, as an addition to p's own exponent would turn many a NaN into a number.
 MFEDGE_INLINE vec times_power(vec p, vec whole) {
-  return reinterpret_cast<vec>(reinterpret_cast<ivec>(p) + (reinterpret_cast<ivec>(whole) << 23));
+  return p * reinterpret_cast<vec>(reinterpret_cast<ivec>(whole) << 23);
 }
 
 // 1 / x of an x that is neither tiny nor huge, relative error below 2e-7.

@@ -197,57 +197,60 @@ struct Block {
     const float* map = in[0];
     const TokenSide::Buffers t = side.take(arena);
     float* query = arena.floats(static_cast<size_t>(side.count) * side.out_stride());
+    ScatterTokens scattered = ScatterTokens::take(arena, side.count, config.out_channels, config.heads);
     Gather gather = Gather::take(arena, config.out_channels, config.heads, side.count);
     if (halves()) {
       const MobileDown::Buffers b = down.take(arena, height, width);
       if (arena.measuring()) return;
-      run_tokens(t, in[1], in[2], query, gather, out[1]);
+      run_tokens(t, in[1], in[2], scattered, query, gather, out[1]);
       const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
       down.run(map, height, width, slopes1, slopes2, b, out[0],
-               [&](const Strip& strip) { finish(strip, t, b.result, nullptr, gather, out[0]); });
-      write_padding(out[0], config.out_channels, b.plan.height, b.plan.width);
+               [&](const Strip& strip) { finish(strip, scattered, b.result, nullptr, gather, out[0]); });
+      end(gather, b.plan.height, b.plan.width, out);
     } else {
       const Mobile::Buffers b = mobile.take(arena, height, width);
       if (arena.measuring()) return;
-      run_tokens(t, in[1], in[2], query, gather, out[1]);
+      run_tokens(t, in[1], in[2], scattered, query, gather, out[1]);
       const Slopes slopes1 = side.hyper1.activation(t.slopes1), slopes2 = side.hyper2.activation(t.slopes2);
       const float* residual = config.in_channels == config.out_channels ? map : nullptr;
       mobile.run(map, slopes1, slopes2, b, out[0], [&](const Strip& strip, bool skipped) {
-        finish(strip, t, b.result, skipped ? nullptr : residual, gather, out[0]);
+        finish(strip, scattered, b.result, skipped ? nullptr : residual, gather, out[0]);
       });
-      write_padding(out[0], config.out_channels, height, width);
+      end(gather, height, width, out);
     }
-    gather.finish(out[2]);
   }
 
  private:
-  void run_tokens(const TokenSide::Buffers& t, const float* tokens, const float* attended, float* query, Gather& gather,
-                  float* out_tokens) const {
+  void run_tokens(const TokenSide::Buffers& t, const float* tokens, const float* attended, ScatterTokens& scattered,
+                  float* query, Gather& gather, float* out_tokens) const {
     side.run(tokens, attended, t, out_tokens);
-    transpose_differences(t.key, side.out_stride(), side.count, config.out_channels, kLog2E, t.key_columns);
-    transpose_differences(t.value, side.out_stride(), side.count, config.out_channels, 1.f, t.value_columns);
+    scattered.start(t.key, t.value, side.out_stride(), 1.f);
     linear(next_query, side.count, t.tokens, side.stride(), query, side.out_stride());
     gather.start(query, side.out_stride());
   }
 
+  // After the last strip, for the size of the map that is written.
+  void end(Gather& gather, int height, int width, float* const* out) const {
+    write_padding(out[0], config.out_channels, height, width);
+    gather.finish(out[0], plane_stride(height, width), height * width, out[2]);
+  }
+
   // Both directions of the bridge on a strip; Mobile<-Former writes it into the output.
-  void finish(const Strip& strip, const TokenSide::Buffers& t, const Planes& result, const float* residual,
+  void finish(const Strip& strip, const ScatterTokens& scattered, const Planes& result, const float* residual,
               Gather& gather, float* out) const {
     const ptrdiff_t stride = plane_stride(strip.plan.height, strip.plan.width);
     for (int first = 0; first < strip.out_pixels(); first += kBridgePixels) {
       const int pixels = at_most(kBridgePixels, strip.out_pixels() - first);
       const ptrdiff_t at = strip.first_out_pixel() + first;
-      const ScatterCall call = {
-          config.out_channels, config.heads, pixels, result.data + first, result.stride,
-          residual ? residual + at : nullptr, stride, out + at, stride, t.key_columns, t.value_columns,
-          t.value + (side.count - 1) * side.out_stride()};
+      const ScatterCall call = {scattered, pixels,   result.data + first, result.stride, residual ? residual + at : nullptr,
+                                stride,    out + at, stride};
 #if defined(MFEDGE_COUNT)
       if (mfedge_copies) {
         MFEDGE_TICKS(1);
         copy_strip({call.strip, call.strip_stride}, config.out_channels, pixels, out + at, stride);
       } else
 #endif
-        scatter(side.count, call);
+        scatter(call);
       gather.add(out + at, stride, pixels);
     }
   }

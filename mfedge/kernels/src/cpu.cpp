@@ -6,6 +6,8 @@
 #include <cpuid.h>
 #endif
 
+#include <atomic>
+
 #include "implementation.h"
 
 namespace mfedge {
@@ -53,9 +55,13 @@ const Implementation* select() {
 
 }  // namespace
 
+// Not a local static: whoever makes one holds a lock, and a child that is forked meanwhile would wait for it forever. Two
+// threads that both select find the same.
 const Implementation* implementation() {
-  static const Implementation* const selected = select();
-  return selected;
+  static std::atomic<const Implementation*> selected{nullptr};
+  const Implementation* found = selected.load(std::memory_order_relaxed);
+  if (!found) selected.store(found = select(), std::memory_order_relaxed);
+  return found;
 }
 
 }  // namespace mfedge

@@ -49,7 +49,7 @@ MFEDGE_INLINE void activate(const Slopes& slopes, vec (&sums)[N]) {
     for (int i = 0; i < N; ++i) sums[i] *= by_sign(sums[i], above, below);
   } else if (slopes.activation == Activation::kRelu6) {
 #pragma GCC unroll 8
-    for (int i = 0; i < N; ++i) sums[i] = minimum(maximum(sums[i], vec{}), splat(6.f));
+    for (int i = 0; i < N; ++i) sums[i] = clamp(sums[i], 0.f, 6.f);
   }
 }
 

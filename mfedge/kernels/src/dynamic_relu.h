@@ -30,7 +30,7 @@ struct DynamicRelu {
         const vec x = load_first(call.in[0] + plane + i, left);
         const vec a = spatial ? load_first(slope1 + plane + i, left) : splat(slope1[c]);
         const vec b = spatial ? load_first(slope2 + plane + i, left) : splat(slope2[c]);
-        store_first(call.out[0] + plane + i, maximum(a * x, b * x), left);
+        store_first(call.out[0] + plane + i, greatest(a * x, b * x), left);
       }
     }
   }

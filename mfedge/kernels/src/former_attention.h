@@ -7,8 +7,6 @@
 
 MFEDGE_BEGIN_ISA
 
-constexpr int kMaxTokens = highest::tokens;
-
 // out[m] = softmax over j (query[m] . tokens[j]) tokens[j], head by head; the scale is in the query.
 static void self_attention(const float* query, const float* tokens, int count, int width, ptrdiff_t stride, int heads,
                            float* out) {
@@ -26,7 +24,7 @@ static void self_attention(const float* query, const float* tokens, int count, i
         score[j] = add_lanes(dot);
         top = score[j] > top ? score[j] : top;
       }
-      for (int j = 0; j < count; ++j) sum += score[j] = exponential2(splat(kLog2E * (score[j] - top)))[0];
+      for (int j = 0; j < count; ++j) sum += score[j] = exponential2_of_any(splat(kLog2E * (score[j] - top)))[0];
       float* o = out + m * stride + h * depth;
       for (int d = 0; d < depth; d += kLanes) {
         const int left = at_most(kLanes, depth - d);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../include/mfedge_kernels.h"
+#include "../isa/arithmetic.h"
 
 namespace mfedge {
 

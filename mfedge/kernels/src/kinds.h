@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "../include/mfedge_kernels.h"
+#include "../isa/arithmetic.h"
 
 namespace mfedge {
 
@@ -76,6 +77,7 @@ namespace highest {
 #define MFEDGE_FIELD(name, letter, lowest, highest) constexpr int32_t name = highest;
 #include "../tables/fields.inc"
 }  // namespace highest
+constexpr int kMaxTokens = highest::tokens;
 
 // The public header is plain C, to be copied alone into an app, so it has these names and numbers once more.
 namespace check {

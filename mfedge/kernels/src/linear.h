@@ -101,7 +101,7 @@ static void linear(const Linear& layer, int count, const float* tokens, ptrdiff_
 }
 
 MFEDGE_INLINE void clip(float* x, int count, float low, float high) {
-  for (int i = 0; i < count; i += kLanes) store(x + i, minimum(maximum(load(x + i), splat(low)), splat(high)));
+  for (int i = 0; i < count; i += kLanes) store(x + i, clamp(load(x + i), low, high));
 }
 MFEDGE_INLINE void multiply_into(float* x, const float* by, int count) {
   for (int i = 0; i < count; i += kLanes) store(x + i, load(x + i) * load(by + i));
@@ -116,7 +116,7 @@ MFEDGE_INLINE void gelu(float* x, int count) {
 MFEDGE_INLINE void hard_swish(float* x, int count) {
   for (int i = 0; i < count; i += kLanes) {
     const vec v = load(x + i);
-    store(x + i, v * minimum(maximum(v + 3.f, vec{}), splat(6.f)) * (1.f / 6.f));
+    store(x + i, v * clamp(v + 3.f, 0.f, 6.f) * (1.f / 6.f));
   }
 }
 

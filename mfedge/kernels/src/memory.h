@@ -42,10 +42,9 @@ struct Planes {
 // A tile reads and writes whole blocks of pixels, and a tap reaches one row and one pixel further.
 MFEDGE_INLINE Planes take_planes(Arena& arena, int count, int before, int pixels, int after) {
   const int front = round_up(before, kLine);
-  int lines = (front + round_up(pixels, kLine) + round_up(after, kLine)) / kLine;
-  lines |= 1;
-  float* data = arena.floats(static_cast<size_t>(count) * lines * kLine);
-  return {data ? data + front : nullptr, static_cast<ptrdiff_t>(lines) * kLine};
+  const ptrdiff_t lines = ((front + round_up(pixels, kLine) + round_up(after, kLine)) / kLine) | 1;
+  float* data = arena.floats(static_cast<size_t>(count * lines * kLine));
+  return {data ? data + front : nullptr, lines * kLine};
 }
 
 MFEDGE_END_ISA

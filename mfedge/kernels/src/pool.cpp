@@ -33,34 +33,36 @@ void release(void* memory) { std::free(memory); }
 
 }  // namespace mfedge
 
-void* mfedge_pool::borrow(size_t bytes, size_t* got) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    // The buffer that was used last is the one still in the cache; it is replaced if it is too small.
-    if (count_ > 0) {
-      const Buffer buffer = buffers_[--count_];
-      if (buffer.bytes >= bytes) {
-        *got = buffer.bytes;
-        return buffer.memory;
-      }
-      mfedge::release(buffer.memory);
-    }
+// At the beginning of its own memory.
+struct alignas(mfedge::kCacheLine) mfedge_pool::Buffer {
+  size_t bytes;
+};
+
+// The first buffer is the one that was used last, still in the cache; it is replaced if it is too small.
+void* mfedge_pool::borrow(size_t bytes) {
+  for (std::atomic<Buffer*>& idle : idle_) {
+    if (!idle.load(std::memory_order_relaxed)) continue;
+    Buffer* buffer = idle.exchange(nullptr, std::memory_order_acquire);
+    if (!buffer) continue;  // another thread was quicker
+    if (buffer->bytes >= bytes) return buffer + 1;
+    mfedge::release(buffer);
+    break;
   }
-  *got = bytes;
-  return mfedge::allocate(bytes);
+  Buffer* made = static_cast<Buffer*>(mfedge::allocate(bytes + sizeof(Buffer)));
+  if (!made) return nullptr;
+  made->bytes = bytes;
+  return made + 1;
 }
 
-void mfedge_pool::give_back(void* memory, size_t bytes) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (count_ < kMost) {
-      buffers_[count_++] = {memory, bytes};
-      return;
-    }
+void mfedge_pool::give_back(void* memory) {
+  Buffer* buffer = static_cast<Buffer*>(memory) - 1;
+  for (std::atomic<Buffer*>& idle : idle_) {
+    Buffer* none = nullptr;
+    if (idle.compare_exchange_strong(none, buffer, std::memory_order_release, std::memory_order_relaxed)) return;
   }
-  mfedge::release(memory);
+  mfedge::release(buffer);
 }
 
 mfedge_pool::~mfedge_pool() {
-  for (int i = 0; i < count_; ++i) mfedge::release(buffers_[i].memory);
+  for (const std::atomic<Buffer*>& idle : idle_) mfedge::release(idle.load());
 }

@@ -10,9 +10,6 @@
 namespace mfedge {
 namespace {
 
-constexpr int64_t kMaxPixels = int64_t{1} << 26;
-constexpr int64_t kMaxBatch = 1 << 20;
-
 // The field whose name is `length` characters long; nullptr if there is none.
 const Field* find_field(const char* name, size_t length) {
   for (const Field& field : kFields)
@@ -51,12 +48,14 @@ int check_rules(const char* rules, const mfedge_config& config, char* message) {
   return MFEDGE_OK;
 }
 
+// Of an input whose sizes are 1 or more. So no product of sizes, all of them included, exceeds an int64_t.
 bool within_limits(const mfedge_tensor& input) {
-  if (input.rank < 1 || input.rank > 4 || input.shape[0] > kMaxBatch) return false;
-  for (int i = 0; i < input.rank; ++i)
-    if (input.shape[i] < 1 || input.shape[i] > kMaxPixels) return false;
-  return input.rank < 4 || input.shape[2] * input.shape[3] <= kMaxPixels;
+  if (input.shape[0] > MFEDGE_MAX_BATCH) return false;
+  return input.rank < 4 || input.shape[2] <= MFEDGE_MAX_PIXELS / input.shape[3];
 }
+
+// A size of an input as a field of a configuration, whose rules refuse what is too large.
+int32_t as_field(int64_t size) { return static_cast<int32_t>(size < INT32_MAX ? size : INT32_MAX); }
 
 // "(2, 16, 7, 7)"
 void describe(const mfedge_tensor& tensor, char* text, size_t bytes) {
@@ -96,16 +95,20 @@ int infer_shapes(const Kind& kind, const mfedge_config& config, const mfedge_ten
   for (int i = 0; i < kind.inputs(); ++i) {
     const mfedge_tensor& input = inputs[i];
     Letters<int64_t> before = letters;
-    if (within_limits(input) && letters.fit(kind.input[i], input.shape, static_cast<size_t>(input.rank))) continue;
+    const bool fits = letters.fit(kind.input[i], input.shape, static_cast<size_t>(input.rank));
+    if (fits && within_limits(input)) continue;
     char expected[96], found[96];
     before.describe(kind.input[i], expected, sizeof expected);
     describe(input, found, sizeof found);
+    if (fits)
+      snprintf(expected, sizeof expected, "a batch of at most %d and at most %d pixels", MFEDGE_MAX_BATCH,
+               MFEDGE_MAX_PIXELS);
     return fail(message, "mfedge %s: %s: expected %s, found %s", kind.name, kind.input[i].name, expected, found);
   }
   if (kind.attributes != ALL_SIZES) {
     mfedge_config found = config;
-    found.in_channels = static_cast<int32_t>(letters['C']);
-    found.tokens = static_cast<int32_t>(letters['M']);
+    found.in_channels = as_field(letters['C']);
+    found.tokens = as_field(letters['M']);
     const int status = check_rules(kind.rules, found, message);
     if (status != MFEDGE_OK) return status;
   }

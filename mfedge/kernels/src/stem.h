@@ -69,7 +69,8 @@ struct Stem {
       // Row by row: a row's last vector spills into the next row, which is written after it.
       for (int row = 0; row < strip.rows(); ++row)
         product(channels, kStemTaps, PixelTiles(w, 0), convolution,
-                Scattered{image_quarters.data + row * pitch, offsets}, epilogue, first.data + row * w, first.stride);
+                Scattered{image_quarters.data + static_cast<ptrdiff_t>(row) * pitch, offsets}, epilogue,
+                first.data + static_cast<ptrdiff_t>(row) * w, first.stride);
       if (stride == 1) {
         const float* above = first.data + strip.above();
         const ptrdiff_t step = plane_stride(h, w);
@@ -84,8 +85,9 @@ struct Stem {
       }
       for (int c = 0; c < channels; ++c) keep(strip, first.plane(c));
     }
-    write_padding(result, out, stride == 2 ? (h + 1) / 2 : h, stride == 2 ? (w + 1) / 2 : w);
-    gather.finish(attended);
+    const int out_height = stride == 2 ? (h + 1) / 2 : h, out_width = stride == 2 ? (w + 1) / 2 : w;
+    write_padding(result, out, out_height, out_width);
+    gather.finish(result, plane_stride(out_height, out_width), out_height * out_width, attended);
   }
 
  private:

@@ -13,6 +13,9 @@
 MFEDGE_BEGIN_ISA
 
 constexpr int kKeptRows = 2;
+// So pixels are counted in int: the rows of a strip, the one it lags by and those that are kept are three maps at most.
+// Channels times pixels are ptrdiff_t.
+static_assert(INT32_MAX / 4 >= MFEDGE_MAX_PIXELS, "the pixels of a strip and its margins fit an int");
 // Bytes of the expanded map held at once: part of a small second-level cache, the rest is for weights and the map.
 constexpr int kStripBytes = 192 * 1024;
 // Channels expanded at once. A multiple of a tile's rows; 96 channels of a block of 64 pixels are 24 KiB of the first
@@ -86,8 +89,8 @@ static const float* take_zeros(Arena& arena, int width) {
 // Keeps the last two rows for the next strip.
 static void keep(const Strip& strip, float* plane) {
   if (strip.end == strip.plan.height) return;
-  const int kept = kKeptRows * strip.plan.width;
-  __builtin_memmove(plane - kept, plane + strip.rows() * strip.plan.width - kept, sizeof(float) * kept);
+  const ptrdiff_t kept = static_cast<ptrdiff_t>(kKeptRows) * strip.plan.width;
+  __builtin_memmove(plane - kept, plane + strip.pixels() - kept, sizeof(float) * static_cast<size_t>(kept));
 }
 
 // Prefetches the lines of the output that a strip will be written to while the strip is computed, some at every step.
@@ -95,9 +98,9 @@ class LinesAhead {
  public:
   LinesAhead(const float* to, ptrdiff_t stride, int channels, int pixels, int steps)
       : to_(to), stride_(stride), pixels_(pixels), left_(channels),
-        per_step_(divide_up(channels * divide_up(pixels, kLine), steps)) {}
+        per_step_((static_cast<int64_t>(channels) * divide_up(pixels, kLine) + steps - 1) / steps) {}
   void step() {
-    for (int i = 0; i < per_step_ && left_ > 0; ++i) {
+    for (int64_t i = 0; i < per_step_ && left_ > 0; ++i) {
       __builtin_prefetch(to_ + pixel_, 1);
       pixel_ += kLine;
       if (pixel_ >= pixels_) pixel_ = 0, to_ += stride_, --left_;
@@ -107,7 +110,8 @@ class LinesAhead {
  private:
   const float* to_;  // channel
   ptrdiff_t stride_;
-  int pixels_, pixel_ = 0, left_, per_step_;
+  int pixels_, pixel_ = 0, left_;
+  int64_t per_step_;
 };
 
 // A pointwise convolution whose input channels arrive in chunks.

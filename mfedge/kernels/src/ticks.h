@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "../isa/arithmetic.h"
+
 #if defined(MFEDGE_COUNT)
 // Mobile->Former, Mobile<-Former, everything.
 extern "C" __attribute__((visibility("default"))) uint64_t mfedge_ticks[3];

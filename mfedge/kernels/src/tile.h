@@ -32,7 +32,7 @@ struct PixelTiles {
     blocks = divide_up(vectors + (left_over > 0), kTileVectors);
   }
   // In blocks as even as the rows; the last, which has the pixels left over, is the smallest.
-  int begin(int block) const { return divide_up(vectors * block, blocks); }
+  int begin(int block) const { return vectors / blocks * block + at_most(block, vectors % blocks); }
   int reach() const { return vectors * kLanes + left_over; }  // pixels read and written
 };
 
@@ -205,7 +205,7 @@ static void run_tile(const TileCall<Rows>& call) {
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < V; ++j) sum.at[i][j] = minimum(maximum(sum.at[i][j], vec{}), splat(6.f));
+      for (int j = 0; j < V; ++j) sum.at[i][j] = clamp(sum.at[i][j], 0.f, 6.f);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < R; ++i)

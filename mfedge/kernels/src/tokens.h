@@ -91,7 +91,7 @@ struct Hyper {
   // a1, a2 from the first token into slopes (2 * channels, padded).
   void run(const float* first_token, float* scratch, float* out) const {
     linear(hidden, 1, first_token, 0, scratch, 0);
-    for (int i = 0; i < hidden.out; i += kLanes) store(scratch + i, maximum(load(scratch + i), vec{}));
+    for (int i = 0; i < hidden.out; i += kLanes) store(scratch + i, maximum(vec{}, load(scratch + i)));
     linear(slopes, 1, scratch, 0, out, 0);
     clip(out, padded(2 * channels), -1.f, 1.f);
     for (int i = 0; i < channels; ++i) out[i] += 1.f;
@@ -103,7 +103,8 @@ struct Hyper {
     float *a1 = slopes_of, *a2 = slopes_of + channels;
     for (int i = 0; i < channels; ++i) {
       const float high = a1[i] > a2[i] ? a1[i] : a2[i], low = a1[i] > a2[i] ? a2[i] : a1[i];
-      a1[i] = high, a2[i] = low;
+      const float none = a1[i] - a2[i];  // NaN if either is: then both are
+      a1[i] = none == none ? high : none, a2[i] = none == none ? low : none;
     }
     return {Activation::kDynamicRelu, a1, a2};
   }
@@ -131,7 +132,7 @@ struct TokenSide {
   }
 
   struct Buffers {
-    float *tokens, *attended, *scratch, *scratch2, *slopes1, *slopes2, *key, *value, *key_columns, *value_columns;
+    float *tokens, *attended, *scratch, *scratch2, *slopes1, *slopes2, *key, *value;
   };
   ptrdiff_t stride() const { return padded(width); }
   ptrdiff_t in_stride() const { return padded(bridge.gate.out); }
@@ -150,8 +151,6 @@ struct TokenSide {
     b.slopes2 = arena.floats(padded(2 * hyper2.channels));
     b.key = arena.floats(rows * out_stride());
     b.value = arena.floats(rows * out_stride());
-    b.key_columns = arena.floats(rows * out_stride());
-    b.value_columns = arena.floats(rows * out_stride());
     return b;
   }
 
