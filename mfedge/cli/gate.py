@@ -164,6 +164,7 @@ def _against_counts(
     """The candidate against stored counts, whose runtimes and sizes are taken unless others are asked for."""
     from msgspec.structs import replace
 
+    from mfedge import files as store
     from mfedge.bench.cases import resolve
     from mfedge.bench.count import schema
     from mfedge.bench.gate import counting, counts
@@ -177,9 +178,9 @@ def _against_counts(
     if on not in (None, stored.core_name):
         raise UsageError(f"--on {on}: the stored counts are of {stored.core_name}; leave it out, or count them again")
     at = list({count.size: None for count in stored.counts}) if sizes is None else parse_sizes(sizes)
-    cases = resolve([str(candidate.resolve())], names(runtimes) if runtimes else None, at)
+    cases = resolve([str(store.real(candidate))], names(runtimes) if runtimes else None, at)
     stored, cases = counts.matching(stored, cases)
-    sides = line(baseline.resolve().name), line(candidate.resolve().name)
+    sides = line(store.real(baseline).name), line(store.real(candidate).name)
     made = Report(SCHEMA, *sides, 0, "", (), settings, {}, (), {}, 0, 0.0, counted_on=stored.core.title)
     try:
         with console.progress() as progress:

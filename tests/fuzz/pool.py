@@ -130,7 +130,7 @@ class _Server:
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._folder = tempfile.TemporaryDirectory(prefix="mfedge-fuzz-")
-        self._process = Process("tests.fuzz.server", (kind, self._folder.name), Limits(seconds=300), {})
+        self._process = Process("tests.fuzz.server", (kind, self._folder.name), Limits(seconds=600), {})
         try:
             assert self._process.receive() == b"ready"
         except Death as death:

@@ -6,12 +6,14 @@ own memory and CPU time, and calls; how it dies is the server's to tell.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import importlib
 import os
 import random
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -27,11 +29,13 @@ import msgspec
 
 from mfedge.workers import foreign
 from mfedge.workers.child import confine
+from mfedge.workers.process import PARENT
 from tests.fuzz import oracle
 from tests.fuzz.case import Came, Kind, Outcome
 from tests.fuzz.kinds import kind_named
 
-WALL = 60.0  # seconds of a case, whatever it waits for
+ASLEEP = 20.0  # seconds in which a child neither computes nor wants to: it waits for what will not come
+LOOK = 0.5  # seconds between two looks at it
 HANDLER = Path(__file__).with_name("crash.cpp")
 BUILD = Path(__file__).parents[2] / "build"
 
@@ -89,22 +93,23 @@ class Server:
         return self._outcome(seed, place, told, status, *texts)
 
     def _watch(self, pid: int, pipe: int) -> tuple[bytes, int]:
-        """All that the child told, and how it ended."""
-        told, end, signals = b"", time.monotonic() + WALL, [signal.SIGXCPU, signal.SIGKILL]
-        os.set_blocking(pipe, False)
+        """All that the child told, and how it ended. One that waits for nothing is ended as if its CPU time were used
+        up, so that its stack is written."""
+        told, signals, looked = b"", [signal.SIGXCPU, signal.SIGKILL], time.monotonic()
+        asleep = 0.0
         while True:
-            try:
+            ready, _, _ = select.select([pipe], [], [], LOOK)
+            if ready:
                 chunk = os.read(pipe, 1 << 16)
                 if not chunk:
                     break
                 told += chunk
-                continue
-            except BlockingIOError:
-                pass
-            if time.monotonic() > end:  # as if its CPU time were used up: its stack is written
-                os.kill(pid, signals.pop(0) if len(signals) > 1 else signals[0])
-                end += 10
-            time.sleep(0.001)
+            if time.monotonic() - looked > LOOK:
+                asleep = asleep + LOOK if _sleeps(pid) else 0.0
+                looked = time.monotonic()
+            if asleep > ASLEEP and signals:
+                os.kill(pid, signals.pop(0))
+                asleep = 0.0
         os.close(pipe)
         return told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -177,9 +182,19 @@ class Server:
 def _limit(kind: Kind) -> None:
     """Memory beyond what is in use, and CPU time."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    os.environ[PARENT] = str(os.getppid())  # the server, and not what has started it
     confine(used + kind.memory)
     seconds = int(time.process_time() + kind.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+
+
+def _sleeps(pid: int) -> bool:
+    """Whether no thread of a process runs or could run: a busy machine makes it slow, not asleep."""
+    states = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
+    return bool(states) and not {"R", "D"} & set(states)
 
 
 def _text(file: IO[bytes]) -> str:

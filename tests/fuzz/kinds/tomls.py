@@ -13,15 +13,17 @@ from typing import Any
 from mfedge import resources
 from mfedge.artifacts.targets import load_target
 from mfedge.bench import suite
+from mfedge.bench.count import cores
+from mfedge.bench.count import suite as counting
 from mfedge.count import Count, count
-from mfedge.errors import UnsupportedError
+from mfedge.errors import UnsupportedError, UsageError
 from mfedge.families.spec import Spec
 from mfedge.families.table import check_kernels
 from mfedge.zoo import is_shipped, load_spec
 from tests.fuzz import octets, values
 from tests.fuzz.case import USAGE, Call, Case, Kind
 
-FOLDERS = ("models", "export", "benchmarks")
+FOLDERS = ("models", "export", "benchmarks", "benchmarks/cores")
 
 
 def prepare(folder: Path) -> None:
@@ -55,6 +57,8 @@ def _call(of: str, path: str) -> Call:
         return Call("load_spec", lambda: _spec(path), USAGE, _plausible)
     if of == "export":
         return Call("load_target", lambda: load_target(path, (), None, None), USAGE)
+    if of == "benchmarks/cores":
+        return Call("cores.read", lambda: cores.read(path), USAGE)
     return Call("suite.read", lambda: _suite(path), USAGE)
 
 
@@ -79,6 +83,8 @@ def _plausible(answer: tuple[Spec, Count]) -> str | None:
 
 
 def _suite(path: str) -> Any:
+    with contextlib.suppress(UsageError):  # a suite of latencies is none of counts
+        return counting.read(path)
     found = suite.read(path)
     found.protocol()
     found.parsed_sizes()
