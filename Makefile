@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := pip install --quiet --quiet --disable-pip-version-check
 PIP := $(BIN)/$(INSTALL)
 
-.PHONY: setup setup-aarch64 native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest faults gate check bench clean
+.PHONY: setup setup-aarch64 native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest fuzz faults gate check bench clean
 
 NATIVE := mfedge/kernels
 NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(foreach suffix,cpp h inc cmake,$(wildcard $(NATIVE)/*/*.$(suffix)))
@@ -39,6 +39,11 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -n 2
+
+# Hostile files of every kind, for so long; what fails is kept in build/fuzz/, with the line that repeats it.
+MINUTES ?= 30
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 # The C++ tests compiled for 64-bit ARM, under emulation, and whole models in the runtimes' wheels for 64-bit ARM.
 test-aarch64: setup-aarch64

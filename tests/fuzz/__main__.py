@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.kinds import MODULES
 from tests.fuzz.pool import Pool, repeat, table
 
 KEPT = Path(__file__).parents[2] / "build" / "fuzz"
@@ -20,13 +20,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, help="how long")
     parser.add_argument("--cases", type=int, help="of each kind, instead of a time")
-    parser.add_argument("--kind", action="append", choices=sorted(KINDS), help="give it again for several; default all")
+    parser.add_argument(
+        "--kind", action="append", choices=sorted(MODULES), help="give it again for several; default all"
+    )
     parser.add_argument("--seed", type=int, default=None, help="of the first case of each kind; by default the clock's")
     asked = parser.parse_args()
     if asked.minutes is None and asked.cases is None:
         parser.error("expected --minutes or --cases")
     seed = int(time.time()) * 1_000_000 if asked.seed is None else asked.seed
-    kinds = list(dict.fromkeys(asked.kind or KINDS))
+    kinds = list(dict.fromkeys(asked.kind or MODULES))
     start = shown = time.monotonic()
 
     def progress() -> None:

@@ -45,7 +45,6 @@ class Kind:
     modules: tuple[str, ...] = ()  # imported once, before the first case
     memory: int = GIB  # bytes of address space beyond what the modules take
     seconds: float = 20.0  # of CPU time of one case
-    quick: bool = True  # whether its seeds are made fast enough for `make test`
 
 
 Status = Literal["accepted", "refused", "died", "finding"]

@@ -51,14 +51,14 @@ def kinds(
     def stored(kernels: str) -> Callable[[Path], None]:
         return lambda folder: corpus.of_today(f"tiny-32x48-fp32{kernels}-{format_name}", folder / "fixed") and None
 
+    def kind(name: str, prepare: Callable[[Path], None]) -> Kind:
+        return Kind(name, make, prepare, tuple(modules), memory=4 * GIB, seconds=4.0)
+
     return (
-        Kind(format_name, make, stored(""), tuple(modules), memory=4 * GIB),
-        Kind(f"{format_name}-native", make, stored("-native"), tuple(modules), memory=4 * GIB),
-        Kind(
-            f"{format_name}-variants", make, lambda folder: corpus.variants(format_name, folder), tuple(modules),
-            memory=4 * GIB, quick=False,
-        ),
-    )  # fmt: skip
+        kind(format_name, stored("")),
+        kind(f"{format_name}-native", stored("-native")),
+        kind(f"{format_name}-variants", lambda folder: corpus.variants(format_name, folder)),
+    )
 
 
 def case(note: str, place: Path, path: Path, generator: random.Random) -> Case:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ def change(place: Path, generator: random.Random) -> str:
     for _ in range(generator.choice((1, 1, 1, 2, 3))):
         action = generator.choice(ACTIONS)
         done.append(action.__name__.strip("_"))
-        action(model, generator, place)
+        with contextlib.suppress(ValueError, LookupError):  # a value that protobuf refuses, or nothing to change
+            action(model, generator, place)
     path.write_bytes(model.SerializeToString())
     return ", ".join(done)
 
@@ -62,9 +65,11 @@ def _field(model: onnx.ModelProto, generator: random.Random, place: Path) -> Non
                 items[generator.randrange(len(items))].Clear()
         else:
             others = [other for other in _messages(model) if other.DESCRIPTOR is field.message_type]
+            chosen = generator.choice(others) if others and generator.random() < 0.6 else None
+            copied = None if chosen is None else copy.deepcopy(chosen)  # it may be a part of what is cleared
             message.ClearField(field.name)
-            if others and generator.random() < 0.6:
-                getattr(message, field.name).CopyFrom(generator.choice(others))
+            if copied is not None:
+                getattr(message, field.name).CopyFrom(copied)
         return
     found = [_scalar(field, generator) for _ in range(generator.choice((0, 1, 1, 4, 100)) if many else 1)]
     if many:

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,7 @@ WRITTEN = (
     "PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "ICO", "JPEG2000", "TGA", "PCX", "SGI", "DIB", "DDS", "IM",
     "ICNS", "MSP", "XBM", "EPS", "PDF", "AVIF", "BLP", "SPIDER", "MPO", "QOI",
 )  # fmt: skip
+OPTIONS: tuple[dict[str, Any], ...] = ({}, {"exif": True}, {"transparency": 3}, {"save_all": True, "append_images": []})
 PNG = b"\x89PNG\r\n\x1a\n"
 INPUT = frozenset({Exit.INPUT})
 
@@ -38,10 +40,10 @@ def prepare(folder: Path) -> None:
             image = Image.fromarray(noise).convert("RGB").convert("P" if mode == "PA" else mode)
             image = image.convert("PA") if mode == "PA" else image
         for name in WRITTEN:
-            for options in ({}, {"exif": _exif(6)}, {"transparency": 3}, {"save_all": True, "append_images": [image]}):
-                data = io.BytesIO()
+            for options in OPTIONS if mode in ("RGB", "RGBA", "P", "L") and name in FORMATS else OPTIONS[:1]:
+                data, given = io.BytesIO(), {"exif": _exif(6), "append_images": [image]}
                 try:
-                    image.save(data, name, **options)
+                    image.save(data, name, **{key: given.get(key, value) for key, value in options.items()})
                 except Exception:  # Pillow's own word for "not this mode": whatever its encoder raises
                     continue
                 stem = f"{name}-{mode.replace(';', '')}-{len(options)}{next(iter(options), '')}"
