@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := pip install --quiet --quiet --disable-pip-version-check
 PIP := $(BIN)/$(INSTALL)
 
-.PHONY: setup native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest faults gate check bench clean
+.PHONY: setup setup-aarch64 native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest faults gate check bench clean
 
 NATIVE := mfedge/kernels
 NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(foreach suffix,cpp h inc cmake,$(wildcard $(NATIVE)/*/*.$(suffix)))
@@ -18,6 +18,11 @@ $(VENV)/.installed: pyproject.toml hatch_build.py $(NATIVE_SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[dev]'
 	touch $@
+
+# What `mfedge count --on cortex-a76` needs under build/: a Python and the runtimes for 64-bit ARM, the kernels cross-compiled.
+# Run again, it compiles what has changed.
+setup-aarch64: setup
+	$(BIN)/python -m mfedge.bench.count.setup build/aarch64
 
 # While working on the kernels: compiles what has changed, with warnings as errors.
 native:
@@ -35,9 +40,10 @@ test: setup
 test-all: setup
 	$(BIN)/python -m pytest -n 2
 
-# The C++ tests compiled for 64-bit ARM, under emulation.
-test-aarch64: setup
+# The C++ tests compiled for 64-bit ARM, under emulation, and whole models in the runtimes' wheels for 64-bit ARM.
+test-aarch64: setup-aarch64
 	$(BIN)/python -m pytest tests/kernels/test_native.py -k aarch64 -rs -m ""
+	$(BIN)/python -m pytest tests/bench/test_count_run.py -k 64_bit_arm -rs -m "" -n 2
 
 # Shipped apps still embed tflite-runtime 2.14, which needs numpy < 2: an environment of its own.
 test-tflite-runtime: setup

@@ -73,7 +73,7 @@ def read_state_dict(path: Path, limits: Limits | None = LIMITS) -> dict[str, Ten
             return _tensors(_content(path, head), path)
         with tempfile.TemporaryDirectory(prefix="mfedge-") as folder:
             converted = Path(folder) / "weights.safetensors"
-            isolated(convert, limits, refuse=CheckpointError)(path, converted)
+            isolated(convert, limits)(path, converted)
             return safetensors.torch.load_file(converted)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; expected a .safetensors or torch checkpoint") from None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from mfedge import text
+
 
 class Exit(IntEnum):
     """Every exit code with its meaning. The codes are an interface: help and README print this table."""
@@ -49,10 +51,11 @@ class MfedgeError(Exception):
     def __init__(self, message: str, about: str = "") -> None:
         """
         Args:
-            message: one line.
+            message: what the user reads. It often quotes a file that somebody else wrote, so it is made one printable
+                line here, for the terminal as for every report and file that it is written to.
             about: what the command line has advice for: "kernels", which can be done without.
         """
-        super().__init__(message)
+        super().__init__(text.line(message))
         self.about = about
 
 
@@ -122,6 +125,10 @@ class FaultError(MfedgeError):
     """Not the user's: something in mfedge did what it never should. The message is what a report of it needs."""
 
     exit_code = Exit.FAULT
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)  # as it is, a traceback of many lines
+        self.about = ""
 
 
 class GateError(MfedgeError):

@@ -19,12 +19,15 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from mfedge.errors import MfedgeError, StorageError
+from mfedge import text
+from mfedge.errors import MfedgeError, StorageError, UsageError
 
 STAGING = re.compile(r"^\.mfedge-staging-(\d+)-(\d+)-")  # number and start of the process
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TOO_LONG = "expected a path that the system takes, found one that is too long"
 RENAME_EXCHANGE = 2  # of renameat2(2)
 AT_FDCWD = -100
+LARGEST = 4 << 30  # bytes of a model or a file beside it; the largest of a network here has 0.06e9
 
 T = TypeVar("T")
 
@@ -133,11 +136,28 @@ def staged(destination: Path) -> Iterator[Path]:
         _take_place(staging, destination)
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder among the system's temporary files, gone after the block. Its path has always the same length.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    place = Path(tempfile.gettempdir())
+    with _staging(place, place) as staging:
+        yield staging
+
+
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The one line for a disk that does not take a file."""
     if error.errno in FULL:
         return StorageError(f"{path}: no space left on the disk; nothing was written")
     return StorageError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def real(path: Path) -> Path:
+    """The absolute path without links. `Path.resolve` raises a RuntimeError for a link to itself."""
+    return Path(os.path.realpath(path))
 
 
 def read(path: Path, limit: int, refuse: type[MfedgeError]) -> bytes:
@@ -148,14 +168,35 @@ def read(path: Path, limit: int, refuse: type[MfedgeError]) -> bytes:
         limit: bytes that it may have. A larger one is refused before it is read.
         refuse: the error that this kind of file is refused with.
     """
+    with opened(path, limit, refuse) as file:
+        return file.read(limit)
+
+
+def check(path: Path, refuse: type[MfedgeError], limit: int = LARGEST) -> None:
+    """Refuse what a library must not be given to open: a FIFO would keep it waiting, and a device has no end.
+
+    Args:
+        path: of the file.
+        refuse: the error that this kind of file is refused with.
+        limit: bytes that it may have.
+    """
+    with opened(path, limit, refuse):
+        pass
+
+
+@contextlib.contextmanager
+def opened(path: Path, limit: int, refuse: type[MfedgeError]) -> Iterator[BufferedReader]:
+    """A regular file of at most `limit` bytes, open for reading; arguments and errors as of `read`."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 raise refuse(f"{path}: expected at most {limit:,} bytes, found {size:,}")
-            return file.read(limit)
-    except OSError as error:
-        raise refuse(f"{path}: cannot be read: {error.strerror or error}") from None
+            yield file
+    except FileNotFoundError:
+        raise refuse(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the name
+        raise refuse(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -171,9 +212,31 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with open_regular(path) as file:
+def name_of(path: os.PathLike[str]) -> str:
+    """A path as a library or another process can be told of it.
+
+    Raises:
+        UsageError: it is not in UTF-8, or longer than the system takes.
+    """
+    name = os.fspath(path)
+    if not text.is_utf8(name):
+        raise UsageError(f"{name}: expected a name in UTF-8, found another encoding; rename it")
+    try:
+        os.lstat(name)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{name}: {TOO_LONG}") from None
+    return name
+
+
+def sha256(path: Path, refuse: type[MfedgeError] = StorageError) -> str:
+    """Hex digest of the bytes of a file.
+
+    Args:
+        path: of the file.
+        refuse: the error for what is no file, or a larger one than any.
+    """
+    with opened(path, LARGEST, refuse) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -243,7 +306,7 @@ def _staging(folder: Path, destination: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):  # another process may be sweeping too
             _sweep(folder)
-        prefix = f".mfedge-staging-{os.getpid()}-{_start(os.getpid()) or 0}-"
+        prefix = f".mfedge-staging-{os.getpid():010}-{_start(os.getpid()) or 0:020}-"
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
         lock = _lock(staging)
         yield staging

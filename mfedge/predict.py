@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from msgspec import Struct
 
 from mfedge.artifacts.session import load
+from mfedge.data import labels
 from mfedge.data.images import load_image, preprocess
 from mfedge.errors import ArtifactError
 from mfedge.sizes import DEFAULT
@@ -40,12 +42,14 @@ def classify(folder: Path, photo: Path, top: int = 5, runtime: str | None = None
     if logits is None or logits.shape != (1, written.num_classes):
         found = "none" if logits is None else str(logits.shape)
         raise ArtifactError(f"{folder}: expected {written.num_classes} logits, found {found}; export it again")
-    labels = None if written.labels is None else (folder / written.labels).read_text("utf-8").splitlines()
+    if not np.isfinite(logits).all():
+        raise ArtifactError(f"{folder}: expected finite logits, found infinity or NaN; export it again")
+    named = None if written.labels is None else labels.read(folder / written.labels, written.num_classes)
     return Prediction(
         artifact=written.name,
         runtime=f"{session.metadata.runtime} {session.metadata.version}",
         height=size.height,
         width=size.width,
         random_weights=written.weights.random,
-        classes=guesses(logits[0], labels, top),
+        classes=guesses(logits[0], named, top),
     )

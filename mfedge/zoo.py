@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from mfedge import resources
+from mfedge import resources, text
 from mfedge.errors import UsageError
 from mfedge.families.spec import Spec
 from mfedge.families.table import FAMILIES, family_named, family_of, imported
@@ -20,6 +20,7 @@ from mfedge.families.table import FAMILIES, family_named, family_of, imported
 if TYPE_CHECKING:
     from torch import nn
 
+SHOWN = 120  # characters of a wrong value in a message
 SEED = 0  # of the random weights a network has until a checkpoint is loaded
 
 
@@ -120,7 +121,7 @@ def find(variant: str) -> Path:
     """
     if resources.is_file_name(variant):
         path = Path(variant)
-        if not path.is_file():
+        if not os.path.isfile(path):  # False too of a name that no file can have
             raise UsageError(f"variant {variant}: no such file; a variant is a name or a TOML file's path")
         return path
     shipped = resources.names("models")
@@ -145,14 +146,14 @@ def _read_with_base(path: Path, seen: list[Path]) -> dict[str, Any]:
 
 def _override(data: dict[str, Any], override: str) -> None:
     """Apply one "field=value" or "head.hidden=64" to the TOML data."""
-    field, equals, text = override.partition("=")
+    field, equals, word = override.partition("=")
     field = field.strip()
     if not equals or not field:
         raise UsageError(f"--set {override}: expected FIELD=VALUE, for instance --set tokens=3")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError, RecursionError):
-        value = text.strip()  # a bare word: activation=relu
+        value = resources.parse_toml(f"value = {word}")["value"]
+    except (ValueError, KeyError):
+        value = word.strip()  # a bare word: activation=relu
     *parents, last = field.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -174,7 +175,7 @@ def _explain(error: msgspec.ValidationError, data: Any, spec: type[Spec]) -> str
         for step in re.findall(r"\w+", path):
             data = data[int(step)] if isinstance(data, list) else data.get(step)
         found = re.sub(r", got `.*", "", message)
-        return f"{path}: {found}, found {data!r}"
+        return f"{path}: {found}, found {text.line(repr(data), SHOWN)}"
     return f"{path}: {message}" if path else message
 
 

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
+from typer import Exit as Ended
 
 from mfedge.bench import stored
 from mfedge.bench.gate import judge
@@ -32,6 +33,7 @@ from mfedge.bench.results import schema
 from mfedge.bench.results.intervals import Interval
 from mfedge.bench.results.schema import Result
 from mfedge.bench.results.summary import summarise
+from mfedge.cli import compare as compare_command
 from mfedge.cli import console
 from mfedge.cli import profile as profile_command
 from mfedge.cli import report as report_command
@@ -198,16 +200,33 @@ def test_junit(seed: int, code: Exit) -> None:
         assert value.isprintable() and len(value) <= LINE
 
 
+def storable(result: Result) -> Result:
+    """Without lone surrogates, which no JSON in UTF-8 can hold, and no measurement makes."""
+    text = json.dumps(msgspec.to_builtins(result))
+    return msgspec.convert(json.loads(re.sub(r"\\ud[89a-f]..", "?", text)), Result)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_stored_stays_data(seed: int) -> None:
-    def surrogates_gone(value: object) -> object:  # which no JSON in UTF-8 can hold, and no measurement makes
-        return json.loads(re.sub(r"\\ud[89a-f]..", "?", json.dumps(value)))
-
-    result = msgspec.convert(surrogates_gone(msgspec.to_builtins(nasty_result(seed))), Result)
+    result = storable(nasty_result(seed))
     encoded = schema.encode(result)
     assert_printable(encoded.decode(), bounded=False)
     assert msgspec.json.decode(encoded, type=Result) == result
     assert stored.encode(result) == encoded
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_commands_on_a_stored_result(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(schema.encode(storable(nasty_result(seed))))
+    for json_ in (False, True):
+        report_command.report(path, "md", json=json_)
+        with pytest.raises(Ended) as ended:
+            compare_command.compare(path, path, json=json_)
+        assert ended.value.exit_code == Exit.DONE
+    captured = capsys.readouterr()
+    assert_printable(captured.out, bounded=False)
+    assert_printable(captured.err)
 
 
 NAMES = ("a\x1b[31m.json", "a\n[bold].json", "a\u202eb.onnx", "a\udcff.onnx", "x" * 250, "y" * 300)
@@ -220,18 +239,17 @@ def test_a_file_s_name_in_an_error(command: str, name: str, tmp_path: Path) -> N
         "predict": ["predict", name, name], "bench": ["bench", "--models", f"./{name}", "--sizes", "64"],
         "gate": ["gate", name, name], "--nonsense": [f"--{name}"],
     }.get(command, [command, name])  # fmt: skip
-    for there in (False, True):
-        if there and len(name) <= 255:
-            (tmp_path / name).write_bytes(b"{}")
-        done = subprocess.run(
-            [sys.executable, "-m", "mfedge", *arguments], capture_output=True, cwd=tmp_path, timeout=60
-        )
-        said = done.stderr.decode()
-        assert_printable(said)
-        failed = command == "bench" and there and name == NAMES[2]  # that file's result: no runtime loads it
-        assert done.returncode == 1 if failed else done.returncode > 1, said
-        assert sum(line.startswith("error: ") for line in said.splitlines()) == (0 if failed else 1)
-        assert "Traceback" not in said
+    there = len(name) <= 255  # the last one cannot be
+    if there:
+        (tmp_path / name).write_bytes(b"{}")
+    command_line = [sys.executable, "-m", "mfedge", *arguments]
+    done = subprocess.run(command_line, capture_output=True, cwd=tmp_path, timeout=60)
+    said = done.stderr.decode()
+    assert_printable(said)
+    failed = command == "bench" and name == NAMES[2]  # that file's result: no runtime loads it
+    assert done.returncode == Exit.ARTIFACT if failed else 1 < done.returncode < Exit.FAULT, said
+    assert sum(line.startswith("error: ") for line in said.splitlines()) == (0 if failed else 1)
+    assert "Traceback" not in said
 
 
 def ways_out(path: Path) -> Iterator[str]:

@@ -19,6 +19,7 @@ from mfedge.kernels import find
 from mfedge.sizes import Size
 from mfedge.zoo import load_spec
 from tests.conftest import network
+from tests.faults.commands import emulates
 from tests.support.no_network import SOCKET
 
 NO_NETWORK = Path(__file__).parent / "support" / "no_network.py"
@@ -98,6 +99,13 @@ def test_verify_predict_profile_and_gate(name: str, artifacts: list[Path], user:
     user.mfedge("predict", artifact, photograph())
     user.mfedge("profile", artifact, "--runs", "3", "--output", "profile")
     user.mfedge("gate", artifact, artifact, "--figures-only")
+    assert user.left() <= {".cache", ".cache/mfedge"}
+
+
+@pytest.mark.skipif(not emulates(), reason="no emulator here")
+def test_count(artifacts: list[Path], user: User) -> None:
+    (artifact,) = (path for path in artifacts if "-onnx" in path.name)
+    user.mfedge("count", artifact, "--on", "avx2", "--output", "counts")
     assert user.left() <= {".cache", ".cache/mfedge"}
 
 

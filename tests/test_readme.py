@@ -22,6 +22,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "SECURITY.md",
     "benchmarks/README.md",
+    "benchmarks/counts.md",
     "mfedge/kernels/README.md",
     "mfedge/kernels/LOG.md",
 ]

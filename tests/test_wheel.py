@@ -56,7 +56,7 @@ def run(*arguments: str, cwd: Path, path: Path | None = None) -> subprocess.Comp
 
 
 def test_the_wheel_brings_its_models_targets_suites_and_labels(unpacked: Path) -> None:
-    for folder in ("models", "export", "benchmarks"):
+    for folder in ("models", "export", "benchmarks", "benchmarks/cores"):
         expected = {path.name for path in (CHECKOUT / folder).glob("*.toml")}
         assert {path.name for path in (unpacked / "mfedge" / "_data" / folder).glob("*.toml")} == expected
     assert (unpacked / "mfedge" / "data" / "imagenet_labels.txt").is_file()

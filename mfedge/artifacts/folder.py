@@ -45,12 +45,15 @@ def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
         folder: of the artifact.
         sums: name → SHA-256, as the manifest has them.
     """
-    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    try:
+        present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot be read: {error.strerror or error}") from None
     missing, added = sorted(sums.keys() - present), sorted(present - sums.keys())
     changed = [
         name
         for name, digest in sorted(sums.items())
-        if name in present and (not (folder / name).is_file() or files.sha256(folder / name) != digest)
+        if name in present and files.sha256(folder / name, ArtifactError) != digest
     ]
     complaints = [
         f"{what}: {', '.join(names)}"

@@ -7,32 +7,40 @@ Schema 2. Manifests of schema 1, which have one output, the logits, are read as 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mfedge import files
 from mfedge.artifacts import manifest_1
 from mfedge.artifacts.folder import MANIFEST, check_sums
 from mfedge.data.images import Preprocessing
 from mfedge.errors import ArtifactError
+from mfedge.families.spec import Name
 from mfedge.formats.table import FORMATS
 from mfedge.kernels.find import ABI, KERNELS
 from mfedge.precisions import PRECISIONS
-from mfedge.sizes import Size
+from mfedge.sizes import LARGEST, Size
 from mfedge.tasks.table import TASKS
 
 SCHEMA = 2
 STORED = files.Stored("a manifest", "", SCHEMA, 16 << 20, ArtifactError)
+
+Side = Annotated[int, Meta(ge=1, le=LARGEST)]  # of an input, pixels
+Dimension = Annotated[int, Meta(ge=1, le=1 << 31)]
+Magnitude = Annotated[float, Meta(ge=0, le=1e38)]  # of float32 numbers
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class TensorInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """A model's input or output. A size of None is dynamic."""
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: Annotated[tuple[Dimension | None, ...], Meta(max_length=8)]
     layout: str  # a letter per dimension: "NCHW", "NHWC", "NC"
     dtype: str = "float32"
 
@@ -48,9 +56,9 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
 class OutputParity(Struct, frozen=True, forbid_unknown_fields=True):
     """How far one output of the file is from the reference's."""
 
-    largest: float  # largest magnitude of the reference
-    max_absolute: float  # largest difference
-    max_relative: float  # largest difference / `largest`: what the bound is about
+    largest: Magnitude  # largest magnitude of the reference
+    max_absolute: Magnitude  # largest difference
+    max_relative: Magnitude  # largest difference / `largest`: what the bound is about
     cosine: float
 
 
@@ -58,10 +66,10 @@ class ParityCase(Struct, frozen=True, forbid_unknown_fields=True):
     """One input through the file and through the reference network."""
 
     input: str  # "random-0", "photograph"
-    height: int
-    width: int
+    height: Side
+    width: Side
     input_sha256: str  # of the float32 NCHW bytes: a replay knows that it has the same input
-    outputs: dict[str, OutputParity]
+    outputs: Annotated[dict[str, OutputParity], Meta(min_length=1)]
     agrees: bool  # in the task's sense: for a classifier, the most probable class is the same
 
     @property
@@ -80,8 +88,8 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
 
     runtime: str
     runtime_version: str
-    bound: float
-    cases: tuple[ParityCase, ...]
+    bound: Annotated[float, Meta(gt=0, lt=1)]
+    cases: Annotated[tuple[ParityCase, ...], Meta(min_length=1, max_length=256)]
 
     @property
     def max_relative(self) -> float:
@@ -97,21 +105,21 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     variant: str
     spec: dict[str, Any]
     task: str  # of mfedge.tasks.table: what the outputs mean
-    num_classes: int
+    num_classes: Annotated[int, Meta(ge=1, le=1_000_000)]
     format: str  # of mfedge.formats.table
     precision: str  # of mfedge.precisions
     kernels: str  # "portable" or "native"
     kernels_abi: int | None  # of native ones: MFEDGE_ABI_VERSION of the library that the file needs
-    model: str  # file name
+    model: Name  # of its file
     input: TensorInfo
-    outputs: tuple[TensorInfo, ...]
+    outputs: Annotated[tuple[TensorInfo, ...], Meta(min_length=1, max_length=16)]
     preprocessing: Preprocessing
-    labels: str | None  # file name; None where the classes are the user's own
+    labels: Name | None  # file name; None where the classes are the user's own
     weights: Weights
     operators: dict[str, int]
     parity: Parity
     versions: dict[str, str]
-    files: dict[str, str]  # name → SHA-256, of every file but the manifest
+    files: Annotated[dict[Name, Digest], Meta(max_length=64)]  # name → SHA-256, of every file but the manifest
     sha256: str = ""  # of the manifest itself, with this field empty
 
     @property
@@ -140,25 +148,33 @@ def read(folder: Path) -> Manifest:
         ArtifactError: there is none, it is damaged, or a newer mfedge has written it.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ArtifactError(f"{folder}: not an artifact: expected a folder with {MANIFEST}")
     manifest = files.load(path, STORED, {1: lambda data: _of_1(path, data), 2: lambda data: _of_2(path, data)})
-    if not manifest.parity.cases or not all(case.outputs for case in manifest.parity.cases):
-        raise ArtifactError(f"{path}: expected at least one parity case, found none; export it again")
-    for field, found, known in (
-        ("task", manifest.task, TASKS),
-        ("format", manifest.format, FORMATS),
-        ("precision", manifest.precision, PRECISIONS),
-        ("kernels", manifest.kernels, KERNELS),
-    ):
-        if found not in known:
-            raise ArtifactError(f"{path}: {field}: expected one of {', '.join(known)}, found {found!r}")
+    _known(path, "task", manifest.task, TASKS)
+    _known(path, "format", manifest.format, FORMATS)
+    _known(path, "precision", manifest.precision, PRECISIONS)
+    _known(path, "kernels", manifest.kernels, KERNELS)
+    _known(path, "model", Path(manifest.model).suffix, (FORMATS[manifest.format].suffix,))
+    _known(path, "model", manifest.model, manifest.files)
+    _known(path, "labels", manifest.labels, (*manifest.files, None))
+    _known(path, "input.layout", manifest.input.layout, ("NCHW", "NHWC"))
+    _known(path, "input.shape: dimensions", len(manifest.input.shape), (4,))
+    size = manifest.size
+    for case in manifest.parity.cases:
+        if size not in (None, Size(case.height, case.width)):
+            raise ArtifactError(f"{path}: the model takes {size}, and a parity case is of {case.height}x{case.width}")
     if manifest.kernels == "native" and manifest.kernels_abi != ABI:
         raise ArtifactError(
             f"{path}: its native operators are of ABI version {manifest.kernels_abi}, this mfedge has {ABI}; "
             "export it again"
         )
     return manifest
+
+
+def _known(path: Path, field: str, found: object, known: Collection[object]) -> None:
+    if found not in known:
+        raise ArtifactError(f"{path}: {field}: expected one of {', '.join(map(str, known))}, found {found!r}")
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -202,4 +218,4 @@ def _of_1(path: Path, data: bytes) -> Manifest:
         "weights": Weights(*msgspec.structs.astuple(old.weights)),
         "parity": Parity(old.parity.runtime, old.parity.runtime_version, old.parity.bound, cases),
     }
-    return Manifest(**made)
+    return msgspec.convert(msgspec.to_builtins(Manifest(**made)), Manifest)  # which checks every field

@@ -139,14 +139,15 @@ def sha256(images: Array) -> str:
 
 
 def _compare(found: Array | None, expected: Array) -> OutputParity:
-    largest = float(np.abs(expected).max())
+    right = expected.astype(np.float64)  # in which neither differences nor products of float32 overflow
+    largest = float(np.abs(right).max())
     if found is None or found.shape != expected.shape or not np.isfinite(found).all():
         return OutputParity(largest, float("inf"), float("inf"), 0.0)
-    difference = float(np.abs(found - expected).max())
-    norms = float(np.linalg.norm(found) * np.linalg.norm(expected))
+    difference = float(np.abs(found - right).max())
+    norms = float(np.linalg.norm(found.astype(np.float64)) * np.linalg.norm(right))
     return OutputParity(
         largest=largest,
         max_absolute=difference,
         max_relative=difference / largest if largest else float(difference > 0),
-        cosine=float((found * expected).sum() / norms) if norms else 0.0,
+        cosine=float((found * right).sum() / norms) if norms else 0.0,
     )

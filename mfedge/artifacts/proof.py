@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
+from mfedge import files
 from mfedge.arrays import Array, random_images
 from mfedge.data.images import Pixels, Preprocessing, crop, load_image, normalise, photograph, preprocess
 from mfedge.errors import ArtifactError
 from mfedge.sizes import Size
+from mfedge.workers import foreign
 
 FILE = "proof.safetensors"
 FILE_1 = "reference.safetensors"  # of artifacts of schema 1: the outputs alone
+LIMIT = 1 << 30  # bytes of either; a detector's, at every size of a dynamic file, has 0.02e9
 RANDOM_INPUTS = 3
 PHOTOGRAPH = "photograph"
 
@@ -59,14 +61,14 @@ class Proof:
             ArtifactError: damaged or missing.
         """
         path = folder / (FILE_1 if schema == 1 else FILE)
-        try:
-            tensors = safetensors.numpy.load(path.read_bytes())
-        except (SafetensorError, OSError) as error:
-            raise ArtifactError(f"{path}: damaged or missing: {error}") from None
+        with foreign.opening("safetensors", path):
+            tensors = safetensors.numpy.load(files.read(path, LIMIT, ArtifactError))
         proof = cls(preprocessing, {}, regenerated=schema == 1)
         proof._from = str(path)
         for name, value in tensors.items():
             key, slash, output = name.partition("/")
+            if schema == 1 or slash:
+                _check_output(path, name, value)
             if schema == 1:
                 proof.add_outputs(name, {outputs[0]: value})
             elif not slash:
@@ -112,6 +114,11 @@ class Proof:
         for key, outputs in self._outputs.items():
             tensors |= {f"{key}/{name}": np.ascontiguousarray(value) for name, value in outputs.items()}
         return safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+
+
+def _check_output(path: Path, name: str, value: np.ndarray[Any, Any]) -> None:
+    if value.dtype != np.float32 or value.size == 0 or not np.isfinite(value).all():
+        raise ArtifactError(f"{path}: {name}: expected finite float32 numbers, found {value.dtype}{value.shape}")
 
 
 def _key(name: str, size: Size) -> str:

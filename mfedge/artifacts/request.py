@@ -104,9 +104,4 @@ def weights_sha256(path: Path) -> str:
     Raises:
         CheckpointError: it cannot be read.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; expected a .safetensors or torch checkpoint")
-    try:
-        return files.sha256(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return files.sha256(path, CheckpointError)

@@ -7,24 +7,22 @@ or a bare model file.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Sequence
-from mmap import ACCESS_READ, mmap
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import files, resources, text, zoo
+from mfedge import files, resources, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.bench import exports
+from mfedge.bench.stored import MOST_CASES, too_many
 from mfedge.errors import ArtifactError, UsageError
 from mfedge.formats.table import FORMATS, suffixes
 from mfedge.precisions import PRECISIONS
 from mfedge.runtimes.table import RUNTIMES, runtime_named
 from mfedge.sizes import DEFAULT, Size
-
-LARGEST = 16 << 30  # bytes of a model: a file without an end is no model
 
 Exporter = Callable[[str, str], Path]
 
@@ -56,11 +54,13 @@ def resolve(
         runtimes: None takes all that are measured by default and can read the model.
 
     Raises:
-        UsageError: an unknown runtime, a path that is not there, or a model no runtime can read.
+        UsageError: an unknown runtime, a path that is not there, a model no runtime can read, or too many cases.
     """
     for runtime in runtimes or ():
         runtime_named(runtime)
     wanted = runtimes or [name for name, row in RUNTIMES.items() if row.measured]
+    if len(models) * len(wanted) * len(sizes) > MOST_CASES:
+        raise UsageError(too_many(len(models), len(wanted), len(sizes)))
     cases = []
     for model, name in zip(models, names(models), strict=True):
         found = False
@@ -71,7 +71,7 @@ def resolve(
             found = True
             digest, count = checksum(path)
             norms = batch_norms(path)
-            cases += [Case(name, runtime, size, str(path.resolve()), digest, count, norms) for size in sizes]
+            cases += [Case(name, runtime, size, str(files.real(path)), digest, count, norms) for size in sizes]
         if not found:
             raise UsageError(_not_found(model, wanted))
     return cases
@@ -88,8 +88,8 @@ def default_size(model: str) -> Size:
 
 def _artifact(path: Path) -> Size | None:
     """The fixed size of the artifact that a folder or a model file belongs to, once its files have been checked."""
-    folder = path if path.is_dir() else path.parent
-    return manifest.opened(folder).size if (folder / MANIFEST).is_file() else None
+    folder = path if os.path.isdir(path) else path.parent
+    return manifest.opened(folder).size if os.path.lexists(folder / MANIFEST) else None
 
 
 def _file(model: str, runtime: str, exporter: Exporter) -> Path | None:
@@ -120,14 +120,13 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
-    if not text.is_utf8(str(path.resolve())):  # neither a result nor a runtime can be told of it
-        raise UsageError(f"{path}: expected a name in UTF-8, found another encoding; rename it")
-    if path.is_file():
+    files.name_of(files.real(path))  # neither a result nor a runtime could be told of another
+    if os.path.isfile(path):
         return path if path.suffix == suffix else None
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False too of a name that no file can have
         raise UsageError(f"{path}: expected an artifact folder or a {', '.join(suffixes())} file, found nothing there")
-    found = sorted(path.glob(f"*{suffix}"))
-    named = [file for file in found if file.stem == "model"] or found
+    there = sorted(path.glob(f"*{suffix}"))
+    named = [file for file in there if file.stem == "model"] or there
     if len(named) > 1:
         raise UsageError(f"{path}: expected one {suffix} file, found {len(named)}; name one of them")
     return named[0] if named else None
@@ -137,22 +136,14 @@ def checksum(path: Path) -> tuple[str, int]:
     """SHA-256 and bytes of a model: the file, and what lies beside it with its weights.
 
     Raises:
-        ArtifactError: a file cannot be read, or is larger than LARGEST.
+        ArtifactError: a file cannot be read, or is larger than files.LARGEST.
     """
     digest, count = hashlib.sha256(), 0
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
-    for file in (path, *(row.companions_of(path) if row else ())):
-        try:
-            with files.open_regular(file) as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-                    count += len(chunk)
-                    if count > LARGEST:
-                        raise ArtifactError(
-                            f"{file}: expected a model of at most {LARGEST >> 30} GiB, found a larger one"
-                        )
-        except OSError as error:
-            raise ArtifactError(f"{file}: cannot be read: {error.strerror or error}") from None
+    for file in row.files_of(path) if row else [path]:
+        for chunk in _chunks(file):
+            digest.update(chunk)
+            count += len(chunk)
     return digest.hexdigest(), count
 
 
@@ -161,10 +152,20 @@ def batch_norms(path: Path) -> int | None:
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
     if row is None:
         return None
-    if row.norm is None or path.stat().st_size == 0:
+    if row.norm is None:
         return 0
-    with files.open_regular(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        return len(re.findall(re.escape(row.norm), content))
+    count, tail = 0, b""
+    for chunk in _chunks(path):
+        found = tail + chunk
+        count += found.count(row.norm)
+        tail = found[1 - len(row.norm) :]  # too short to hold one, and one may begin in it
+    return count
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with files.opened(path, files.LARGEST, ArtifactError) as file:
+        while chunk := file.read(1 << 20):
+            yield chunk
 
 
 def names(models: Sequence[str]) -> list[str]:
@@ -172,7 +173,7 @@ def names(models: Sequence[str]) -> list[str]:
     short, folders = [], []
     for model in models:
         path, suffix = _origin(model)
-        folders.append(path.resolve().parent.name)
+        folders.append(files.real(path).parent.name)
         if suffix is not None:
             short.append(path.name.removesuffix(".toml") + suffix)
         elif path.stem == "model" and path.parent.name:
@@ -195,8 +196,8 @@ def place(model: str, models: Sequence[str]) -> int | None:
     if model in found:
         return found.index(model)
     path, suffix = _origin(model)
-    spelled = [(other.resolve(), with_) for other, with_ in map(_origin, models)]
-    return spelled.index((path.resolve(), suffix)) if (path.resolve(), suffix) in spelled else None
+    spelled = [(files.real(other), with_) for other, with_ in map(_origin, models)]
+    return spelled.index((files.real(path), suffix)) if (files.real(path), suffix) in spelled else None
 
 
 def _origin(model: str) -> tuple[Path, str | None]:

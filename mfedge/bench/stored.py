@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from mfedge import text
 
+MOST_CASES = 10_000  # of a result: 128 sizes of 13 models in 6 runtimes; its tables have so many cells
 MOST_VISITS = 10_000  # of a case: an interval resamples them 4000 times, which takes a second and 320 MB
 MOST_SAMPLES = 10_000  # of a visit
 MOST_OPERATORS = 100_000  # of a profile
@@ -20,6 +21,14 @@ Text = Annotated[str, Meta(max_length=10_000)]
 Seconds = Annotated[float, Meta(ge=1e-9, le=1e9)]  # of an inference or a run: from a nanosecond to thirty years
 Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 Count = Annotated[int, Meta(ge=0, le=1 << 60)]
+
+
+def too_many(models: int, runtimes: int, sizes: int) -> str:
+    """The line for a run whose tables would have more cells than MOST_CASES, whether they are empty or not."""
+    return (
+        f"expected at most {MOST_CASES:,} of models times runtimes times sizes, "
+        f"found {models} times {runtimes} times {sizes}"
+    )
 
 
 def encode(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""`mfedge gate`: has a change made the model slower? Deterministic figures first, then paired time."""
+"""`mfedge gate`: has a change made the model slower? Deterministic figures and counts first, then paired time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mfedge import resources
 from mfedge.cli import console
 from mfedge.cli.options import MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, runtimes_of_artifacts
 from mfedge.errors import UsageError
@@ -24,7 +25,9 @@ def register(app: typer.Typer) -> None:
 
 
 def gate(
-    baseline: Annotated[Path, typer.Argument(help="An artifact folder or model file; or stored figures, a .json.")],
+    baseline: Annotated[
+        Path, typer.Argument(help="An artifact folder or model file; or stored figures or counts, a .json.")
+    ],
     candidate: Annotated[Path, typer.Argument(help="An artifact folder or model file.")],
     threshold: Annotated[str, typer.Option("--threshold", help="Slowdown that is still allowed.")] = "3%",
     limit: Annotated[str, typer.Option("--limit", help="Growth of operators, MAdds, … that is still allowed.")] = "0%",
@@ -41,7 +44,25 @@ def gate(
     ] = None,
     budget: Annotated[str, typer.Option("--budget", help='Time to measure: "90s", "5m".')] = "5m",
     tolerance: Annotated[float, typer.Option("--tolerance", help="Of the outputs, relative to the largest.")] = 1e-3,
-    figures_only: Annotated[bool, typer.Option("--figures-only", help="Count, do not measure: no noise.")] = False,
+    figures_only: Annotated[bool, typer.Option("--figures-only", help="Time nothing: no noise.")] = False,
+    count: Annotated[
+        bool, typer.Option("--count", help="Count instructions; time only what they say has changed.")
+    ] = False,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            help="The emulated core of --count; default: the stored one, or avx2.",
+            autocompletion=completing(lambda: resources.names("benchmarks/cores")),
+        ),
+    ] = None,
+    count_limit: Annotated[
+        str, typer.Option("--count-limit", help="Growth of all instructions that is still allowed.")
+    ] = "0.5%",
+    library_limit: Annotated[
+        str, typer.Option("--library-limit", help="Growth of the instructions of mfedge's library, the same.")
+    ] = "0.1%",
+    timed: Annotated[bool, typer.Option("--time", help="With --count: time all cases.")] = False,
     save_figures: Annotated[
         Path | None, typer.Option("--save-figures", help="Store the candidate's figures, a later baseline.")
     ] = None,
@@ -67,13 +88,18 @@ def gate(
     settings = Settings(
         threshold=share(threshold), limit=share(limit), tolerance=tolerance, budget_seconds=duration(budget),
         cpu=chosen_cpu(cpu), timeout_seconds=worker.seconds, memory_bytes=worker.memory_bytes,
+        count_limit=share(count_limit), library_limit=share(library_limit),
     )  # fmt: skip
     for path in (markdown, junit, save_figures):
         if path is not None:
             store.check_writable(path)
     stored = baseline.suffix == ".json"
-    at = [default_size(str(candidate.resolve()))] if sizes is None else parse_sizes(sizes)
-    report = _gate(baseline, candidate, settings, at, runtimes, figures_only or stored, save_figures)
+    if count and stored:
+        report = _against_counts(baseline, candidate, settings, sizes, runtimes, on)
+    else:
+        at = [default_size(str(store.real(candidate)))] if sizes is None else parse_sizes(sizes)
+        core = (on or "avx2") if count else None
+        report = _gate(baseline, candidate, settings, at, runtimes, figures_only or stored, save_figures, core, timed)
     for path, data in ((markdown, gate_report.markdown(report).encode()), (junit, gate_report.junit(report))):
         if path is not None:
             store.write(path, data)
@@ -92,35 +118,87 @@ def _gate(
     runtimes: str | None,
     figures_only: bool,
     save_figures: Path | None,
+    core: str | None,
+    timed: bool,
 ) -> Report:
     """Count, then measure; what ends it early is a report too."""
+    from msgspec.structs import replace
+
+    from mfedge import files as store
+    from mfedge.bench.count import cores
+    from mfedge.bench.gate import counting, counts
     from mfedge.bench.gate import report as gate_report
     from mfedge.bench.gate.judge import SCHEMA, Report, conclude, verdict
     from mfedge.bench.gate.run import Gate
     from mfedge.errors import GateError
 
-    names = line(baseline.resolve().name), line(candidate.resolve().name)
+    names = line(store.real(baseline).name), line(store.real(candidate).name)
     pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
     figures = _figures(baseline, candidate, pairs, sizes[0], settings, save_figures)
     code, reasons = conclude((), figures)
-    counted = Report(SCHEMA, *names, int(code), verdict(code), tuple(reasons), settings, figures, (), {}, 0, 0.0)
-    if figures_only or code:
-        return counted
+    report = Report(SCHEMA, *names, int(code), verdict(code), tuple(reasons), settings, figures, (), {}, 0, 0.0)
+    if code:
+        return report
     try:
         with console.progress() as progress:
-            return Gate(pairs, settings, progress).run(figures, *names)
+            if core is not None:
+                lines, parity = counting.of_pairs(pairs, core, settings, progress)
+                code, reasons = conclude((), figures, lines)
+                report = replace(
+                    report, exit_code=int(code), verdict=verdict(code), reasons=tuple(reasons), parity=parity,
+                    counts=tuple(lines), counted_on=cores.read(core).title,
+                )  # fmt: skip
+                changed = counts.moved(lines)
+                pairs = [(a, b) for a, b in pairs if timed or (b.runtime, b.size) in changed]
+            if figures_only or code or not pairs:
+                return report
+            timing = Gate(pairs, settings, progress).run(figures, *names)
+            return replace(timing, counts=report.counts, counted_on=report.counted_on)
     except GateError as error:
-        return gate_report.failed(*names, error.exit_code, str(error), counted)
+        return gate_report.failed(*names, error.exit_code, str(error), report)
+
+
+def _against_counts(
+    baseline: Path, candidate: Path, settings: Settings, sizes: str | None, runtimes: str | None, on: str | None
+) -> Report:
+    """The candidate against stored counts, whose runtimes and sizes are taken unless others are asked for."""
+    from msgspec.structs import replace
+
+    from mfedge.bench.cases import resolve
+    from mfedge.bench.count import schema
+    from mfedge.bench.gate import counting, counts
+    from mfedge.bench.gate import report as gate_report
+    from mfedge.bench.gate.judge import SCHEMA, Report, conclude, verdict
+    from mfedge.bench.quantities import names
+    from mfedge.errors import GateError
+    from mfedge.sizes import parse_sizes
+
+    stored = schema.read(baseline)
+    if on not in (None, stored.core_name):
+        raise UsageError(f"--on {on}: the stored counts are of {stored.core_name}; leave it out, or count them again")
+    at = list({count.size: None for count in stored.counts}) if sizes is None else parse_sizes(sizes)
+    cases = resolve([str(candidate.resolve())], names(runtimes) if runtimes else None, at)
+    stored, cases = counts.matching(stored, cases)
+    sides = line(baseline.resolve().name), line(candidate.resolve().name)
+    made = Report(SCHEMA, *sides, 0, "", (), settings, {}, (), {}, 0, 0.0, counted_on=stored.core.title)
+    try:
+        with console.progress() as progress:
+            lines = counting.against_stored(stored, cases, settings, progress)
+    except GateError as error:
+        return gate_report.failed(*sides, error.exit_code, str(error), made)
+    code, reasons = conclude((), {}, lines)
+    return replace(made, exit_code=int(code), verdict=verdict(code), reasons=tuple(reasons), counts=tuple(lines))
 
 
 def _pairs(baseline: Path, candidate: Path, sizes: list[Size], runtimes: str | None) -> list[Pair]:
     """Every runtime × size that both sides can be measured in."""
+    from mfedge import files as store
     from mfedge.bench.cases import resolve
     from mfedge.bench.quantities import names
 
     wanted = names(runtimes) if runtimes else None
     before, after = (
-        {(case.runtime, case.size): case for case in resolve([str(path.resolve())], wanted, sizes)}
+        {(case.runtime, case.size): case for case in resolve([str(store.real(path))], wanted, sizes)}
         for path in (baseline, candidate)
     )
     pairs = [(before[key], after[key]) for key in before if key in after]

@@ -19,7 +19,10 @@ from mfedge.errors import Exit, FaultError, MfedgeError
 
 # What the command line adds to an error, by what the error is about.
 ADVICE = {"kernels": "leave out @native, or use --kernels portable"}
-COMMANDS = ("info", "export", "verify", "predict", "weights", "bench", "report", "profile", "compare", "gate", "doctor")
+COMMANDS = (
+    "info", "export", "verify", "predict", "weights",
+    "bench", "report", "profile", "count", "compare", "gate", "doctor",
+)  # fmt: skip
 
 # A wrong option or argument, of which typer.BadParameter is one kind; the base has no public name.
 USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
@@ -96,7 +99,7 @@ def _answer(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno in files.FULL:
         return Exit.STORAGE, str(files.storage_error(Path(error.filename or "standard output"), error))
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # which the simplest look at a path may raise
-        return Exit.USAGE, f"{error.filename}: expected a path that the system takes, found one that is too long"
+        return Exit.USAGE, f"{error.filename}: {files.TOO_LONG}"
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Exit.STORAGE, "out of memory: this command needs more than there is; take a smaller size or model"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):

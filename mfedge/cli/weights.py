@@ -10,7 +10,7 @@ import typer
 from mfedge import files
 from mfedge.cli import console
 from mfedge.cli.options import MEMORY, TIME, Json, MaxMemory, MaxTime, limits
-from mfedge.errors import CheckpointError, UsageError
+from mfedge.errors import UsageError
 from mfedge.extras import needing
 from mfedge.workers.call import isolated
 
@@ -39,7 +39,7 @@ def convert(
     if destination.is_dir():
         raise UsageError(f"{destination}: expected a file, found a folder")
     with files.beside(destination) as made:
-        count = isolated(converted, limits(max_memory, max_time), refuse=CheckpointError)(source, made)
+        count = isolated(converted, limits(max_memory, max_time))(source, made)
     result = {
         "file": str(destination),
         "tensors": count,

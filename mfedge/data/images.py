@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,13 +11,19 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from mfedge.arrays import Array
 from mfedge.errors import InputError
+from mfedge.workers import foreign
 
 MAX_PIXELS = 100_000_000  # a 100-megapixel photograph; more is a decompression bomb or a mistake
-Fraction = Annotated[float, Meta(gt=0, le=1)]
+# What cameras and browsers write. Pillow knows more, some of which start another program to read a file.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
+CODECS = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}  # that a Pillow may have been built without
+Fraction = Annotated[float, Meta(ge=0.1, le=1)]  # with less, what is cropped away is a hundred times the input
+Mean = Annotated[float, Meta(ge=-1e3, le=1e3)]
+Deviation = Annotated[float, Meta(ge=1e-3, le=1e3)]
 Pixels = NDArray[np.uint8]
 
 
@@ -28,8 +35,8 @@ class Preprocessing(Struct, frozen=True, forbid_unknown_fields=True):
 
     crop: Fraction = 0.875
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of ImageNet, RGB
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)  # of ImageNet, RGB
+    std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
 
 
 def load_image(path: Path) -> Image.Image:
@@ -41,38 +48,25 @@ def load_image(path: Path) -> Image.Image:
     Raises:
         InputError: no such file, not an image, truncated, or larger than 100 megapixels.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a photograph (JPEG, PNG, WebP, …)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                if file.width * file.height > MAX_PIXELS:
-                    raise InputError(f"{path}: {file.width}x{file.height}; expected at most {MAX_PIXELS:,} pixels")
-                return _to_rgb(ImageOps.exif_transpose(file))
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not an image of a known kind") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        ArithmeticError,
-        LookupError,
-        TypeError,
-        Image.DecompressionBombError,
-    ) as error:
-        # What Pillow's decoders raise for damaged files.
-        raise InputError(f"{path}: a damaged or incomplete image: {error}") from None
+    if not os.path.isfile(path):  # False too of a name that no file can have
+        raise InputError(f"{path}: no such file; expected a photograph ({', '.join(FORMATS[:3])}, …)")
+    with foreign.opening("Pillow", path, InputError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            file = Image.open(path, formats=[name for name in FORMATS if features.check(CODECS.get(name, "pil"))])
+        except UnidentifiedImageError:
+            raise InputError(f"{path}: not an image of a known kind: {', '.join(FORMATS)}") from None
+        with file:
+            if file.width * file.height > MAX_PIXELS:
+                raise InputError(f"{path}: {file.width}x{file.height}; expected at most {MAX_PIXELS:,} pixels")
+            return _to_rgb(ImageOps.exif_transpose(file))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I;16", "I", "F")):
-        values = np.asarray(image).astype(np.float64)
+        values = np.nan_to_num(np.asarray(image, np.float32))
         top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        image = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+        image = Image.fromarray((values.clip(0, top, out=values) * np.float32(255 / top)).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

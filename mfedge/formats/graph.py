@@ -11,6 +11,9 @@ from msgspec import Struct
 from mfedge.errors import ArtifactError, UsageError
 from mfedge.sizes import Size
 
+MOST_ELEMENTS = 1 << 40  # of one tensor; the largest network's at the largest image has 1e9
+MOST_MADDS = 1 << 56  # the largest network at the largest image has 1e12
+
 
 class Tensor(Struct, frozen=True):
     """A value between operators, or a constant."""
@@ -83,6 +86,21 @@ class Graph(Struct, frozen=True):
             alive -= done
             now -= sum(self.tensors[name].bytes for name in done)
         return peak
+
+
+def check_plausible(path: Path, graph: Graph) -> None:
+    """Refuse a graph whose figures nothing could hold: a file may state any shape.
+
+    Raises:
+        ArtifactError: a tensor or an operator is beyond every network.
+    """
+    for name, tensor in graph.tensors.items():
+        if tensor.shape is not None and (min(tensor.shape, default=0) < 0 or tensor.elements > MOST_ELEMENTS):
+            raise ArtifactError(
+                f"{path}: expected tensors of at most {MOST_ELEMENTS:g} elements, found {name} of shape {tensor.shape}"
+            )
+    if graph.madds > MOST_MADDS:
+        raise ArtifactError(f"{path}: expected at most {MOST_MADDS:g} multiply-adds, found {graph.madds:g}")
 
 
 def check_input(path: Path, found: Sequence[int | None], size: Size) -> None:

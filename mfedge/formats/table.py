@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
-from mfedge.errors import UnknownOperatorError, UnsupportedError, UsageError
+from mfedge import files
+from mfedge.errors import ArtifactError, UnknownOperatorError, UnsupportedError, UsageError
 from mfedge.precisions import Precision
 from mfedge.sizes import Size
 from mfedge.workers import foreign
@@ -71,9 +73,14 @@ class Format(Struct, frozen=True):
         Raises:
             ArtifactError: the file is damaged or does not take this size.
         """
+        from mfedge.formats.graph import check_plausible
+
         module = self._module("read")
+        self.check(path)
         with foreign.opening(self.reader, path):
-            return cast("Graph", module.graph(path, size))
+            found = cast("Graph", module.graph(path, size))
+            check_plausible(path, found)
+            return found
 
     def operators(self, path: Path) -> dict[str, int]:
         """The operators of a model file by type, most frequent first; constants, inputs and outputs are none.
@@ -85,14 +92,24 @@ class Format(Struct, frozen=True):
             MissingRuntimeError: it has native operators, and the library that is needed to read them is not there.
         """
         module = self._module("read")
+        self.check(path)
         with foreign.opening(self.reader, path):
             counts = Counter(module.operators(path))
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
-    def companions_of(self, path: Path) -> list[Path]:
-        """The files beside a model that hold its weights."""
+    def files_of(self, path: Path) -> list[Path]:
+        """A model's files: itself, and those beside it that hold its weights."""
         named = (place for suffix in self.companions for place in (path.with_suffix(suffix), Path(f"{path}{suffix}")))
-        return [place for place in dict.fromkeys(named) if place.is_file()]
+        return [path, *(place for place in dict.fromkeys(named) if os.path.lexists(place))]
+
+    def check(self, path: Path) -> None:
+        """Refuse a model whose files are none, before a library opens them.
+
+        Raises:
+            ArtifactError: a FIFO, a device or a folder is in a file's place, or nothing, or one is too large.
+        """
+        for file in self.files_of(path):
+            files.check(file, ArtifactError)
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self.package}.{name}")
@@ -147,7 +164,7 @@ def read_graph(path: Path, size: Size) -> Graph:
         UsageError: another kind of file.
         ArtifactError: the file is damaged or does not take this size.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"{path}: expected a {_listed(suffixes())} file, found nothing there")
     return format_of(path).graph(path, size)
 

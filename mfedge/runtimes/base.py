@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from mfedge.arrays import Array
-from mfedge.errors import UsageError
+from mfedge.errors import ArtifactError, UsageError
 
 
 class Metadata(Struct, frozen=True):
@@ -78,6 +78,16 @@ class Runtime(Protocol):
 
     def load(self, path: Path, threads: int = 1) -> Session:
         """Raises MissingRuntimeError, or ArtifactError if the file cannot be loaded."""
+
+
+def check_dtype(path: Path, found: str) -> None:
+    """Refuse a file whose input is of another type than the images of `Session.run`.
+
+    Raises:
+        ArtifactError: not float32.
+    """
+    if found != "float32":
+        raise ArtifactError(f"{path}: expected an input of float32, found {found}; export it with a float32 input")
 
 
 def check_images(metadata: Metadata, shape: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, check_images, dominant
+from mfedge.runtimes.base import Metadata, check_dtype, check_images, dominant
 from mfedge.runtimes.table import missing
 from mfedge.workers import foreign
 
@@ -60,6 +60,7 @@ class TfliteSession:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(inputs[0]["shape"]) != 4:
             raise ArtifactError(f"{path}: expected one input (1, H, W, 3), found {[i['shape'] for i in inputs]}")
+        check_dtype(path, np.dtype(inputs[0]["dtype"]).name)
         self._input = inputs[0]["index"]
         self._outputs = _outputs(self._interpreter, outputs)
         self._shape = tuple(int(size) for size in inputs[0]["shape"])

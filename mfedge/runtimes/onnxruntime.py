@@ -12,12 +12,13 @@ from mfedge import kernels
 from mfedge.arrays import Array
 from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.kernels import find as native
-from mfedge.runtimes.base import Metadata, check_images, dominant
+from mfedge.runtimes.base import Metadata, check_dtype, check_images, dominant
 from mfedge.runtimes.table import missing
 from mfedge.workers import foreign
 
 NAME = "onnxruntime"
 DOMAIN = b"mfedge"  # of the native operators
+MOST_FIELDS = 1_000_000  # of one message; a graph has one per operator and weight
 COMPUTE = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 TYPES = {1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64"}  # of TensorProto.DataType
 
@@ -58,6 +59,7 @@ class OnnxruntimeSession:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ArtifactError(f"{path}: expected one input (1, 3, H, W), found {[i.shape for i in inputs]}")
+        check_dtype(path, COMPUTE.get(inputs[0].type) or inputs[0].type.removeprefix("tensor(").removesuffix(")"))
         self._input, self._outputs = inputs[0].name, [output.name for output in outputs]
         stored = stored_as(path)
         self.metadata = Metadata(
@@ -163,17 +165,20 @@ def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
 
     A varint field has no payload: its value stands in the length's place. What the caller does not read is skipped.
     """
-    while file.tell() < end:
+    for _ in range(MOST_FIELDS):
+        if file.tell() >= end:
+            return
         number, wire = divmod(_varint(file), 8)
         if wire == 0:
             yield number, _varint(file)
             continue
-        if wire not in (1, 2, 5):
+        if wire not in (1, 2, 5) or not number:
             raise EOFError  # no protobuf
         length = {1: 8, 5: 4}.get(wire) or _varint(file)
         after = file.tell() + length
         yield number, length
         file.seek(after)
+    raise EOFError
 
 
 def _varint(file: BinaryIO) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
+from mfedge import files
 from mfedge.errors import ArtifactError, MissingRuntimeError, UsageError
 from mfedge.workers import foreign
 
@@ -100,7 +102,7 @@ def model_file(path: Path) -> Path:
     Raises:
         ArtifactError: the folder holds none, or several.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False too of a name that no file can have
         return path
     suffixes = dict.fromkeys(row.suffix for row in RUNTIMES.values())
     found = [file for file in sorted(path.iterdir()) if file.suffix in suffixes]
@@ -123,7 +125,7 @@ def load(path: Path, runtime: str | None = None, threads: int = 1) -> Session:
         ArtifactError: the file is damaged or not what its suffix says.
     """
     file = model_file(Path(path))
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise ArtifactError(f"{path}: no such file or artifact folder")
     if runtime is None:
         row = next((row for row in RUNTIMES.values() if row.suffix == file.suffix), None)
@@ -135,6 +137,7 @@ def load(path: Path, runtime: str | None = None, threads: int = 1) -> Session:
     if file.suffix != row.suffix:
         raise UsageError(f"{path}: {row.name} takes {row.suffix} files, found {file.suffix or 'no suffix'}")
     opened = row.open()
+    files.check(file, ArtifactError)
     with foreign.opening(row.label, file):
         return opened.load(file, threads)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import ParamSpec, TypeVar, get_type_hints
 
 import msgspec
 
 from mfedge import errors
-from mfedge.errors import ArtifactError, Exit, FaultError, MfedgeError
+from mfedge.errors import Exit, FaultError, MfedgeError
 from mfedge.workers import messages
 from mfedge.workers.child import decode, encode
 from mfedge.workers.process import Death, Limits, Process
@@ -24,7 +23,6 @@ def isolated(
     function: Callable[P, T],
     limits: Limits,
     progress: Callable[[str], None] = lambda text: None,
-    refuse: type[MfedgeError] = ArtifactError,
     environment: Mapping[str, str] = {},
 ) -> Callable[P, T]:
     """`function`, to be called in a process of its own.
@@ -34,12 +32,12 @@ def isolated(
             which msgspec can write as JSON; a path may be among them. An argument `progress` is passed on.
         limits: of memory, and of the time between two signs of life.
         progress: called with what the function does.
-        refuse: the error for a file that a library dies of, or takes too long for.
         environment: variables beside those of this process.
 
     Returns:
-        A function that starts the process, waits and returns. It raises what `function` raises of mfedge's errors;
-        `refuse` if the process died while a file was open; FaultError if anything else went wrong in it.
+        A function that starts the process, waits and returns. It raises what `function` raises of mfedge's errors; if
+        the process died or took too long, the error of the file that was opened last; FaultError if anything else went
+        wrong in it.
     """
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,7 +48,7 @@ def isolated(
             limits.address_space,
         )
         with _worker(limits, environment) as worker:
-            value = _answer(worker, request, progress, refuse)
+            value = _answer(worker, request, progress)
         return decode(value, get_type_hints(function)["return"])  # type: ignore[no-any-return]
 
     return call
@@ -65,11 +63,9 @@ def _worker(limits: Limits, environment: Mapping[str, str]) -> Iterator[Process]
         worker.close()
 
 
-def _answer(
-    worker: Process, request: messages.Call, progress: Callable[[str], None], refuse: type[MfedgeError]
-) -> msgspec.Raw:
+def _answer(worker: Process, request: messages.Call, progress: Callable[[str], None]) -> msgspec.Raw:
     """The value, once it comes."""
-    library, path = "", Path()
+    opened: messages.Opening | None = None
     decoder = msgspec.json.Decoder(messages.Reply)
     try:
         worker.send(msgspec.json.encode(request))
@@ -79,7 +75,7 @@ def _answer(
                 case messages.Doing(text):
                     progress(text)
                 case messages.Opening():
-                    library, path = reply.library, Path(reply.path)
+                    opened = reply
                 case messages.Alive():
                     pass
                 case messages.Done(value):
@@ -89,15 +85,22 @@ def _answer(
                 case messages.Fault(traceback):
                     raise FaultError(traceback)
     except Death as death:
-        if not library:
+        if opened is None:
             raise FaultError(f"a worker process {death.reason}") from None
-        raise refuse(f"{path}: {library} {death.reason}") from None
+        raise _error(opened.error)(f"{opened.path}: {opened.library} {death.reason}") from None
 
 
 def _rebuilt(refused: messages.Refused) -> MfedgeError:
     """The error that the function raised."""
-    kind = getattr(errors, refused.error, MfedgeError)
+    kind = _error(refused.error)
     error: MfedgeError = kind.__new__(kind)
     MfedgeError.__init__(error, refused.message, refused.about)
     error.exit_code = Exit.of(refused.exit_code)
     return error
+
+
+def _error(name: str) -> type[MfedgeError]:
+    """One of mfedge's errors; MfedgeError for the class of somebody else's module."""
+    found = getattr(errors, name, MfedgeError)
+    assert issubclass(found, MfedgeError)
+    return found

@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from mfedge import plugins
+from mfedge import files, plugins
 from mfedge.errors import MfedgeError
 from mfedge.workers import foreign, messages
 from mfedge.workers.process import PARENT
@@ -52,8 +52,12 @@ def decode(value: msgspec.Raw, kind: Any) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """JSON of an argument or of a result; a path is its text."""
-    return msgspec.json.encode(value, enc_hook=os.fspath)
+    """JSON of an argument or of a result; a path is its text.
+
+    Raises:
+        UsageError: a path that nobody can be told of.
+    """
+    return msgspec.json.encode(value, enc_hook=files.name_of)
 
 
 def resolve(name: str) -> Any:
@@ -70,8 +74,8 @@ def main() -> None:
     def send(reply: messages.Reply) -> None:
         pipe.write(msgspec.json.encode(reply) + b"\n")
 
-    def announce(library: str, path: Path) -> None:
-        send(messages.Opening(library, str(path)))
+    def announce(library: str, path: Path, refuse: type[MfedgeError]) -> None:
+        send(messages.Opening(library, str(path), refuse.__name__))
 
     foreign.announce, foreign.sign_of_life = announce, lambda: send(messages.Alive())
     call = msgspec.json.decode(sys.stdin.buffer.readline(), type=messages.Call)

@@ -27,7 +27,8 @@ LONGEST = 300  # characters of a library's reason
 CHECK = re.compile(r"Check '.*?' failed at \S+:\d+:\s*")  # how OpenVINO begins a reason
 PLACES = ("Exception from ", "Traceback ", "File ")  # lines that name a place in a library's sources
 
-announce: Callable[[str, Path], None] = lambda library, path: None  # noqa: E731 - a worker puts its own here
+# A worker puts its own functions here.
+announce: Callable[[str, Path, type[MfedgeError]], None] = lambda library, path, refuse: None  # noqa: E731
 sign_of_life: Callable[[], None] = lambda: None  # noqa: E731
 _last = 0.0
 
@@ -45,7 +46,7 @@ def opening(library: str, path: Path, refuse: type[MfedgeError] = ArtifactError)
         refuse: the block raised what is not one of mfedge's errors. A damaged file can have any reader raise anything,
             a KeyError or a RecursionError as well as the library's own exceptions: all of it is the file's fault.
     """
-    announce(library, path)
+    announce(library, path, refuse)
     try:
         yield
     except MfedgeError:

@@ -25,6 +25,7 @@ class Opening(Struct, tag="opening"):
 
     library: str
     path: str
+    error: str  # the class that the file is refused with, should the library die of it
 
 
 class Alive(Struct, tag="alive"):

@@ -50,7 +50,14 @@ class Death(Exception):
 class Process:
     """A Python process that answers lines on its standard output to lines on its standard input."""
 
-    def __init__(self, module: str, arguments: Sequence[str], limits: Limits, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        limits: Limits,
+        environment: Mapping[str, str],
+        interpreter: Sequence[str] = (),
+    ) -> None:
         """Start ``python -m module arguments``.
 
         Args:
@@ -58,12 +65,13 @@ class Process:
             arguments: of its command line.
             limits: of each answer's time; the child sets the memory's limit itself, as it knows when.
             environment: variables beside those of this process.
+            interpreter: the command that starts Python, under an emulator for example; default: this Python.
         """
         self.limits = limits
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*(interpreter or (sys.executable,)), "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -130,6 +138,10 @@ class Process:
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1][:MESSAGE] if lines else ""
+
+    def kill(self) -> None:
+        """End the process at once, from any thread; whoever waits for its answer gets a Death."""
+        self._process.kill()
 
     def leave(self) -> None:
         """Ask the process to end; `close` waits for it."""

@@ -19,7 +19,7 @@ from mfedge.errors import Exit, MfedgeError, StorageError, UsageError
 from tests.bench.made import made_result
 from tests.bench.test_figures import small
 
-COMMANDS = ("bench", "report", "compare", "gate", "profile")
+COMMANDS = ("bench", "report", "compare", "count", "gate", "profile")
 
 
 def run(*arguments: str) -> Any:
@@ -102,6 +102,11 @@ def test_bench_s_workers_have_the_limits_of_the_command_line(tmp_path: Path) -> 
         ("gate", "absent.onnx", "absent.onnx"),
         ("gate", "absent.json", "absent.onnx"),
         ("gate", "a", "b", "--threshold", "much"),
+        ("count", "absent.onnx", "--on", "avx2"),
+        ("count", "absent.onnx"),
+        ("count", "26m", "--on", "z80"),
+        ("count", "--suite", "crossover"),
+        ("gate", "absent.json", "absent.onnx", "--count"),
         ("profile", "absent.onnx"),
         ("profile", "absent.onnx", "--size", "224..1024"),
     ],

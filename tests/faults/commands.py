@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from msgspec import Struct
 from mfedge.artifacts import manifest
 from mfedge.artifacts.export import export
 from mfedge.artifacts.request import Request
+from mfedge.bench.count import emulator
 from mfedge.bench.results.schema import encode
 from mfedge.data.images import photograph
 from mfedge.formats.table import FORMATS
@@ -38,6 +40,12 @@ class Command(Struct, frozen=True):
     line: tuple[str, ...]
     units: tuple[tuple[str, ...], ...] = ()  # paths in `out`; a folder stands for all that is in it
     repeats: bool = True  # the same bytes every time
+
+
+def emulates() -> bool:
+    """Whether `mfedge count --on avx2` has what it needs here."""
+    programs = all(shutil.which(program) for program in (*emulator.TOOLS, "qemu-x86_64"))
+    return programs and importlib.util.find_spec("capstone") is not None
 
 
 COMMANDS = (
@@ -66,6 +74,15 @@ COMMANDS = (
         ("gate", f"in/{ARTIFACT['onnx']}", f"in/{ARTIFACT['onnx']}", "--figures-only", "--save-figures",
          "out/figures.json", "--markdown", "out/gate.md", "--junit", "out/gate.xml"),
         (("figures.json",), ("gate.md",), ("gate.xml",)),
+    ),
+    *(
+        Command(
+            "count",
+            ("count", f"in/{ARTIFACT['onnx']}", "--on", "avx2", "--output", "out/counts"),
+            (("counts/result.json", "counts/report.md"),),
+            repeats=False,
+        )
+        for _ in range(emulates())
     ),
     Command("verify", ("verify", f"in/{ARTIFACT['openvino']}")),
     Command("predict", ("predict", f"in/{ARTIFACT['tflite']}", "in/photo.jpg")),

@@ -1,4 +1,4 @@
-"""The samples an app starts from load a native artifact and compute what mfedge does.
+"""The C++ sample an app starts from loads a native file and computes what mfedge does.
 
 onnxruntime's wheel has its library and not its header, so main.cpp is compiled against one made here: the slots of the
 function table that it uses, at the places where the public onnxruntime_c_api.h has them.
@@ -16,14 +16,8 @@ import onnxruntime
 import pytest
 
 from mfedge import runtimes
-from mfedge.artifacts.export import export
-from mfedge.artifacts.request import Request
-from mfedge.data.images import photograph
 from mfedge.deploy import deploy, trace
 from mfedge.kernels import find as native
-from mfedge.predict import classify
-from mfedge.sizes import Size
-from mfedge.zoo import load_spec
 from tests.conftest import network
 from tests.support.models import logits
 from tests.support.models import write as write_model
@@ -104,16 +98,3 @@ def test_the_cpp_sample_computes_the_same(tmp_path: Path) -> None:
     assert result.stdout.splitlines() == [f"{i} {found[i]:.6f}" for i in top]
     assert run(model, tmp_path / "missing.so", 97, 65).returncode == 1
     assert "mfedge.Stem" in run(model, native.path("onnxruntime"), 0, 65).stderr
-
-
-def test_the_python_sample_sees_what_predict_sees(tmp_path: Path) -> None:
-    request = Request.of(load_spec("26m"), ("onnx",), Size(193, 257), kernels="native")
-    (folder,) = export(request, tmp_path)
-    result = subprocess.run(
-        [sys.executable, SAMPLES / "main.py", folder, native.path("onnxruntime"), photograph()],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    classes = classify(folder, photograph()).classes
-    assert result.stdout.splitlines() == [f"{guess.probability:.3f} {guess.label}" for guess in classes]

@@ -36,6 +36,11 @@ def crash(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def crash_of_a_checkpoint(path: Path) -> None:
+    with foreign.opening("a runtime", path), foreign.opening("PyTorch", path, CheckpointError):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def hang(path: Path) -> None:
     with foreign.opening("a runtime", path):
         time.sleep(1000)

@@ -43,7 +43,7 @@ def test_a_crash_names_the_library_the_file_and_the_signal() -> None:
     error = refused(code.crash)
     assert type(error) is ArtifactError
     assert str(error) == f"{FILE}: a runtime died of signal 11 (SIGSEGV)"
-    assert type(refused(code.crash, refuse=CheckpointError)) is CheckpointError
+    assert type(refused(code.crash_of_a_checkpoint)) is CheckpointError
 
 
 def test_a_hang_ends() -> None:

@@ -41,6 +41,9 @@ int main(int argc, char** argv) {
   }
 
   // Once: the environment, and a session that knows the native operators. Sessions may be run by several threads.
+  // Without this variable, onnxruntime keeps an id of the device in the user's cache folder, and looks up the server that
+  // it sends events to.
+  setenv("ORT_DISABLE_TELEMETRY", "1", 1);
   OrtEnv* env = nullptr;
   OrtSessionOptions* options = nullptr;
   OrtSession* session = nullptr;

@@ -4,12 +4,39 @@ python main.py ARTIFACT libmfedge_onnxruntime.so photo.jpg
 """
 
 import json
+import os
 import sys
 from pathlib import Path
+
+# Before the import: without it, onnxruntime keeps an id of the device in the user's cache folder, and looks up the
+# server that it sends events to.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
+
+
+def preprocess(photo: Path, how: dict, height: int, width: int) -> np.ndarray:
+    """A photograph as (height, width, 3) float32, by the same steps as `mfedge predict`.
+
+    H×W is the centre `crop` of it, normalised per channel, as the manifest's "preprocessing" says.
+    """
+    image = ImageOps.exif_transpose(Image.open(photo))
+    if image.mode.startswith(("I", "F")):  # 16 bits of grey, or more
+        values = np.asarray(image, np.float32)
+        top = 65535 if values.max() > 255 else 255
+        image = Image.fromarray((values.clip(0, top) * np.float32(255 / top)).round().astype(np.uint8))
+    if image.has_transparency_data:  # transparent pixels lie on white
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    scale = max(height / how["crop"] / image.height, width / how["crop"] / image.width)
+    size = max(width, int(image.width * scale + 0.5)), max(height, int(image.height * scale + 0.5))
+    image = image.resize(size, getattr(Image.Resampling, how["interpolation"].upper()))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
+    return (pixels - np.float32(how["mean"])) / np.float32(how["std"])
 
 
 def main(artifact: Path, library: Path, photo: Path) -> None:
@@ -20,15 +47,8 @@ def main(artifact: Path, library: Path, photo: Path) -> None:
     options.register_custom_ops_library(str(library))  # without this line the file does not load
     session = onnxruntime.InferenceSession(artifact / manifest["model"], options, providers=["CPUExecutionProvider"])
 
-    # As the manifest says: H×W is the centre `crop` of the photograph, normalised per channel.
-    how = manifest["preprocessing"]
     height, width = (size or 224 for size in manifest["input"]["shape"][2:])  # null: any size
-    image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
-    scale = max(height / how["crop"] / image.height, width / how["crop"] / image.width)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
-    pixels = (pixels - np.float32(how["mean"])) / np.float32(how["std"])
+    pixels = preprocess(photo, manifest["preprocessing"], height, width)
 
     (logits,) = session.run(None, {"images": pixels.transpose(2, 0, 1)[None]})
     labels = (artifact / manifest["labels"]).read_text().splitlines() if manifest["labels"] else None

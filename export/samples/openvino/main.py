@@ -14,6 +14,28 @@ import openvino
 from PIL import Image, ImageOps
 
 
+def preprocess(photo: Path, how: dict, height: int, width: int) -> np.ndarray:
+    """A photograph as (height, width, 3) float32, by the same steps as `mfedge predict`.
+
+    H×W is the centre `crop` of it, normalised per channel, as the manifest's "preprocessing" says.
+    """
+    image = ImageOps.exif_transpose(Image.open(photo))
+    if image.mode.startswith(("I", "F")):  # 16 bits of grey, or more
+        values = np.asarray(image, np.float32)
+        top = 65535 if values.max() > 255 else 255
+        image = Image.fromarray((values.clip(0, top) * np.float32(255 / top)).round().astype(np.uint8))
+    if image.has_transparency_data:  # transparent pixels lie on white
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    scale = max(height / how["crop"] / image.height, width / how["crop"] / image.width)
+    size = max(width, int(image.width * scale + 0.5)), max(height, int(image.height * scale + 0.5))
+    image = image.resize(size, getattr(Image.Resampling, how["interpolation"].upper()))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
+    return (pixels - np.float32(how["mean"])) / np.float32(how["std"])
+
+
 def main(artifact: Path, library: Path, photo: Path) -> None:
     manifest = json.loads((artifact / "manifest.json").read_text())
 
@@ -23,15 +45,8 @@ def main(artifact: Path, library: Path, photo: Path) -> None:
     config = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     model = core.compile_model(artifact / manifest["model"], "CPU", config)
 
-    # As the manifest says: H×W is the centre `crop` of the photograph, normalised per channel.
-    how = manifest["preprocessing"]
     height, width = (size or 224 for size in manifest["input"]["shape"][2:])  # null: any size
-    image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
-    around = (round(width / how["crop"]), round(height / how["crop"]))
-    image = ImageOps.fit(image, around, getattr(Image.Resampling, how["interpolation"].upper()))
-    left, top = (around[0] - width) // 2, (around[1] - height) // 2
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
-    pixels = (pixels - np.float32(how["mean"])) / np.float32(how["std"])
+    pixels = preprocess(photo, manifest["preprocessing"], height, width)
 
     request = model.create_infer_request()
     request.start_async({"images": pixels.transpose(2, 0, 1)[None]})  # infer() of OpenVINO 2026.4 loses errors

@@ -1,4 +1,4 @@
-"""The gate's judgement: figures first, then paired time; fails only on proof, passes only on proof.
+"""The gate's judgement: figures and counts first, then paired time; fails only on proof, passes only on proof.
 
 A case fails if the lower end of its interval exceeds the threshold and its p value survives Holm's correction
 over all cases; it passes if the upper end stays below; everything else is inconclusive. Looking several times
@@ -13,6 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mfedge.bench.gate.counts import CountLine
 from mfedge.bench.gate.figures import FigureLine
 from mfedge.bench.measure.environment import Environment
 from mfedge.bench.results import intervals as statistics
@@ -33,6 +34,8 @@ class Settings(Struct, frozen=True):
 
     threshold: float = 0.03  # slowdown that is still allowed
     limit: float = 0.0  # growth of the deterministic figures that is still allowed
+    count_limit: float = 0.005  # growth of the instructions of one inference that is still allowed
+    library_limit: float = 0.001  # the same of mfedge's own library, which repeats to the instruction
     level: float = 0.95  # of the family of all cases, over all looks
     looks: int = 3  # how often it is judged before it gives up
     processes: int = 4  # fresh processes of each side until the first look, and again until each further one
@@ -87,6 +90,8 @@ class Report(Struct, frozen=True):
     seconds: float
     environment: Environment | None = None  # None: nothing was measured
     samples: tuple[Sides, ...] = ()
+    counts: tuple[CountLine, ...] = ()  # empty: nothing was counted
+    counted_on: str | None = None  # the emulated core
 
 
 def judge(
@@ -143,7 +148,9 @@ def verdict(code: Exit) -> str:
     return "pass" if code is Exit.DONE else code.name.lower()
 
 
-def conclude(lines: Sequence[CaseLine], figures: Mapping[str, Sequence[FigureLine]]) -> tuple[Exit, list[str]]:
+def conclude(
+    lines: Sequence[CaseLine], figures: Mapping[str, Sequence[FigureLine]], counts: Sequence[CountLine] = ()
+) -> tuple[Exit, list[str]]:
     """The whole gate's exit code and its reasons, worst first. Nothing judged at all is inconclusive, never a pass."""
     grown = [
         f"{file}: {line.name} grew from {line.baseline} to {line.candidate}, allowed {line.limit:+.1%}"
@@ -151,11 +158,17 @@ def conclude(lines: Sequence[CaseLine], figures: Mapping[str, Sequence[FigureLin
         for line in found
         if line.blocks
     ]
+    grown += [
+        f"{line.runtime} at {line.size}: {line.part} grew from {line.baseline:,} to {line.candidate:,} "
+        f"({line.growth:+.2%}), allowed {line.limit:+.1%}"
+        for line in counts
+        if line.blocks
+    ]
     slower = [_line(line) for line in lines if line.verdict == "regression"]
     unsure = [_line(line) for line in lines if line.verdict == "inconclusive"]
     if grown or slower:
         return Exit.REGRESSION, grown + slower + unsure
-    if unsure or not (lines or figures):
+    if unsure or not (lines or figures or counts):
         return Exit.INCONCLUSIVE, unsure or ["nothing was measured"]
     return Exit.DONE, []
 

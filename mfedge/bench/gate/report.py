@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from msgspec.structs import replace
+
 from mfedge import text
 from mfedge.bench import stored
+from mfedge.bench.gate.counts import CountLine
 from mfedge.bench.gate.figures import FigureLine
 from mfedge.bench.gate.judge import CaseLine, Report, verdict
 from mfedge.bench.quantities import milliseconds
@@ -24,6 +27,7 @@ COLUMNS = (
     "verdict",
 )
 FIGURE_COLUMNS = ("figure", "baseline", "candidate", "growth", "")
+COUNT_COLUMNS = ("instructions", "baseline", "candidate", "growth", "first-level misses", "candidate's", "")
 SIGNS = {Exit.DONE: "✅", Exit.REGRESSION: "❌", Exit.INCONCLUSIVE: "❔"}
 SAID = {
     Exit.DONE: "no regression",
@@ -35,12 +39,15 @@ SAID = {
 
 
 ONLY_FIGURES = "only the files' figures were compared: no latency was measured"
+ONLY_COUNTS = "instructions were counted: no latency was measured"
 
 
 def headline(report: Report) -> str:
     """One line."""
     said = SAID.get(Exit.of(report.exit_code), report.verdict)
-    measured = "" if report.cases or report.exit_code not in (Exit.DONE, Exit.REGRESSION) else f"; {ONLY_FIGURES}"
+    measured = ""
+    if not report.cases and report.exit_code in (Exit.DONE, Exit.REGRESSION):
+        measured = f"; {ONLY_COUNTS if report.counts else ONLY_FIGURES}"
     return f"{report.candidate} against {report.baseline}: {said}{measured}"
 
 
@@ -58,6 +65,11 @@ def markdown(report: Report) -> str:
             lines += markdown_table(
                 ("figure", "baseline", "candidate", "growth", ""), [_figure(line) for line in changed]
             )
+    for key in dict.fromkeys((line.runtime, line.size) for line in report.counts):
+        case = text.markdown(f"{key[0]} at {key[1]}")
+        lines += ["", f"**{case}**: one inference on an emulated {text.markdown(report.counted_on)}", ""]
+        counted = [_count(line) for line in report.counts if (line.runtime, line.size) == key]
+        lines += markdown_table(COUNT_COLUMNS, counted)
     return "\n".join(lines) + "\n"
 
 
@@ -73,6 +85,13 @@ def cells(line: CaseLine) -> tuple[str, ...]:
 def _figure(line: FigureLine) -> tuple[str, ...]:
     growth = "new" if line.baseline == 0 else f"{line.growth:+.2%}"
     return line.name, str(line.baseline), str(line.candidate), growth, "blocks" if line.blocks else ""
+
+
+def _count(line: CountLine) -> tuple[str, ...]:
+    growth = "new" if line.baseline == 0 else f"{line.growth:+.2%}"
+    misses = ("", "") if line.misses is None else tuple(f"{number:,}" for number in line.misses)
+    limit = "" if line.limit is None else f"allowed {line.limit:+.1%}"
+    return line.part, f"{line.baseline:,}", f"{line.candidate:,}", growth, *misses, "blocks" if line.blocks else limit
 
 
 def to_json(report: Report) -> bytes:
@@ -96,6 +115,16 @@ def junit(report: Report) -> bytes:
             if line.blocks:
                 failures += 1
                 _element(test, "failure", message=f"grew from {line.baseline} to {line.candidate}")
+    for counted in report.counts:
+        if counted.limit is None:
+            continue
+        tests += 1
+        test = _element(
+            suite, "testcase", classname=f"counts.{counted.runtime}", name=f"{counted.part} at {counted.size}"
+        )
+        if counted.blocks:
+            failures += 1
+            _element(test, "failure", message=f"grew from {counted.baseline} to {counted.candidate}")
     for case in report.cases:
         tests += 1
         test = _element(suite, "testcase", classname=f"latency.{case.runtime}", name=str(case.size))
@@ -121,8 +150,13 @@ def failed(baseline: str, candidate: str, code: Exit, reason: str, template: Rep
     """The report of a gate that ended before a judgement."""
     from mfedge.bench.gate.judge import SCHEMA, Settings
 
-    settings, figures = (template.settings, template.figures) if template else (Settings(), {})
-    return Report(SCHEMA, baseline, candidate, int(code), verdict(code), (reason,), settings, figures, (), {}, 0, 0.0)
+    made = Report(SCHEMA, baseline, candidate, int(code), verdict(code), (reason,), Settings(), {}, (), {}, 0, 0.0)
+    if template is None:
+        return made
+    return replace(
+        made, settings=template.settings, figures=template.figures, counts=template.counts,
+        counted_on=template.counted_on,
+    )  # fmt: skip
 
 
 def _method(report: Report) -> str:

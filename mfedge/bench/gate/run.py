@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import numpy as np
-
 from mfedge.bench.cases import Case
 from mfedge.bench.gate import judge as gate
 from mfedge.bench.gate.figures import FigureLine
 from mfedge.bench.gate.judge import CaseKey, CaseLine, Groups, Report, Settings, Sides
+from mfedge.bench.gate.outputs import difference
 from mfedge.bench.measure import environment
 from mfedge.bench.measure.driver import Worker, WorkerError
 from mfedge.bench.measure.worker import LOADER
@@ -150,21 +149,7 @@ class Gate:
         before = self._guard("baseline", workers["baseline"].compute)
         after = self._guard("candidate", workers["candidate"].compute)
         label = f"{key[0]} at {key[1]}"
-        sizes = [{name: len(values) for name, values in side.items()} for side in (before, after)]
-        if sizes[0] != sizes[1]:
-            raise GateError(Exit.PARITY, f"{label}: expected outputs {sizes[0]}, found {sizes[1]}")
-        difference = 0.0
-        for name in before:
-            was, now = np.array(before[name]), np.array(after[name])
-            if not np.isfinite(was).all() or not np.isfinite(now).all():
-                raise GateError(Exit.PARITY, f"{label}: {name}: expected finite outputs, found infinity or NaN")
-            difference = max(difference, float(np.abs(now - was).max() / max(float(np.abs(was).max()), 1e-12)))
-        self._parity[label] = difference
-        if difference > self._settings.tolerance:
-            raise GateError(
-                Exit.PARITY, f"{label}: the outputs differ by {difference:.2g} of the largest, "
-                f"allowed {self._settings.tolerance:g}; --tolerance sets it",
-            )  # fmt: skip
+        self._parity[label] = difference(label, before, after, self._settings.tolerance)
 
     def _medians(self) -> dict[CaseKey, tuple[float, float]]:
         return {

@@ -10,6 +10,7 @@ from mfedge.bench.report.tables import ratio_text
 from mfedge.bench.results.summary import CaseRow, Summary
 
 BAR = 0.3  # inches from one to the next
+NAME = 32  # letters of a name left of its bar
 
 
 def draw(summary: Summary, page: Page) -> tuple[Any, Any]:
@@ -37,17 +38,25 @@ def draw(summary: Summary, page: Page) -> tuple[Any, Any]:
         place += 0.5 * (BAR - tall) + 0.5 * BAR
     axes.set_ylim(place - 0.2, -0.25)
     axes.set_yticks([])
-    axes.set_xlabel("latency, ms" if page.narrow else "latency, ms; the thin line is the median's interval")
+    axes.set_xlabel(_what_is_drawn(rows, summary, page), fontsize=8 if page.narrow else 9)
     frame(axes, along="x")
     axes.spines[["left"]].set_visible(False)
     return figure, axes
+
+
+def _what_is_drawn(rows: list[CaseRow], summary: Summary, page: Page) -> str:
+    """Below the axis: what bar, line and ratio are."""
+    said = ["latency, ms: the bar is the median, the line its interval"]
+    if any(row.ratio for row in rows):
+        said.append(f"× is the ratio to {model_name(summary.reference or '', page.name)}")
+    return ("\n" if page.narrow else "; ").join(said)
 
 
 def _bar(
     axes: Any, row: CaseRow, place: float, tall: float, shade: str, reference: bool, sized: bool, page: Page
 ) -> None:
     """One bar; its name left of it, or on a phone above it, its numbers at its end."""
-    name = model_name(row.model) + (f" at {row.size}" if sized else "")
+    name = model_name(row.model, page.name if page.narrow else NAME) + (f" at {row.size}" if sized else "")
     middle = place + (0.25 * tall if page.narrow else 0.0)
     numbers = row.status
     end = 0.0

@@ -26,7 +26,9 @@ from mfedge.families.table import family_of_model
 TICKS = (1, 2, 5)  # of a decade
 MIDDLE = (1, 1.5, 2, 3, 5, 7)
 FINE = (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)  # where the axis spans less than one
-LABEL = 0.16  # inches from one to the next
+LABEL = 0.16  # inches from one label to the next below it
+CROSSING = 0.65  # inches that a label like "1024 px" takes, with what parts it from its line
+AXIS_NAME = 26  # letters of a name beside the axis, which has room for two
 MOST_LABELS = 14  # at the ends of lines; of more only the legend tells which is which
 
 Line = tuple[int, str, str, list[CaseRow]]  # number of the model, model, runtime, its cases in the order of sizes
@@ -58,12 +60,14 @@ def draw(summary: Summary, page: Page) -> tuple[Any, Any]:
 def _lines(summary: Summary) -> list[Line]:
     """What was measured, by model and runtime; the reference last, so that solid strokes are the models of interest."""
     models = sorted(summary.models, key=lambda model: model == summary.reference)
-    found = []
-    for runtime in summary.runtimes:
-        for m, model in enumerate(models):
-            rows = [row for row in summary.rows if (row.model, row.runtime) == (model, runtime) and row.median]
-            if rows:
-                found.append((m, model, runtime, sorted(rows, key=lambda row: (row.size.side, row.size))))
+    measured: dict[tuple[str, str], list[CaseRow]] = {}
+    for row in sorted(summary.rows, key=lambda row: (row.size.side, row.size)):
+        if row.median:
+            measured.setdefault((row.model, row.runtime), []).append(row)
+    pairs = ((m, model, runtime) for runtime in summary.runtimes for m, model in enumerate(models))
+    found = [
+        (m, model, runtime, measured[model, runtime]) for m, model, runtime in pairs if (model, runtime) in measured
+    ]
     return found[:MOST_LINES]
 
 
@@ -104,13 +108,13 @@ def _ratios(axes: Any, lines: list[Line], summary: Summary, page: Page) -> None:
     crosses = any(row.crossover.side is not None for row in summary.crossovers)
     _logarithmic(axes, low / span ** (0.16 if crosses else 0.06), high * span**0.06, "{:g}×")
     axes.axhline(1, color=INK, linewidth=1.1)
-    numerator = model_name(others[0]) if len(others) == 1 else "model"
-    axes.set_ylabel(f"{numerator} / {model_name(summary.reference or '')}\nbelow 1: faster", fontsize=9)
+    numerator = model_name(others[0], AXIS_NAME) if len(others) == 1 else "model"
+    axes.set_ylabel(f"{numerator} / {model_name(summary.reference or '', AXIS_NAME)}\nbelow 1: faster", fontsize=9)
     frame(axes)
     _paper(axes, summary)
     if not page.narrow and len(ends) <= MOST_LABELS:
         _end_labels(axes, ends)
-    _crossings(axes, summary)
+    _crossings(axes, summary, page)
 
 
 def _logarithmic(axes: Any, low: float, high: float, form: str) -> None:
@@ -134,7 +138,7 @@ def _sizes(axes: Any, summary: Summary, page: Page) -> None:
     for size in summary.sizes:
         sides.setdefault(size.side, []).append(str(size))
     places, names = sorted(sides), [", ".join(sides[side][:2]) for side in sorted(sides)]
-    inches = (page.width - (1.2 if page.narrow else 2.8)) / ((places[-1] - places[0]) or 1.0)
+    inches = _inches(summary, page)
     odd = [i for i, name in enumerate(names) if "x" in name]
     widths = [0.09 * len(name) + 0.1 for name in names]
     shown = fitting([place * inches for place in places], widths, [0, len(places) - 1, *odd])
@@ -142,6 +146,12 @@ def _sizes(axes: Any, summary: Summary, page: Page) -> None:
     odd_ones = "height x width stands at the square of as many pixels" if odd else ""
     join = "" if not odd else "\n" if page.narrow else "; "
     axes.set_xlabel(f"input size, pixels a side{join}{odd_ones}", fontsize=8 if page.narrow else 10)
+
+
+def _inches(summary: Summary, page: Page) -> float:
+    """Of the axis per pixel of a side, at least."""
+    sides = [size.side for size in summary.sizes]
+    return (page.width - (1.2 if page.narrow else 2.8)) / ((max(sides) - min(sides)) or 1.0)
 
 
 def _legend(figure: Any, lines: list[Line], summary: Summary, page: Page) -> None:
@@ -158,7 +168,12 @@ def _legend(figure: Any, lines: list[Line], summary: Summary, page: Page) -> Non
     rows = max(len(runtimes), len(strokes))
     empty = Line2D([], [], linestyle="none")
     handles = [*runtimes, *[empty] * (rows - len(runtimes)), *strokes, *[empty] * (rows - len(strokes))]
-    labels = [*names, *[""] * (rows - len(names)), *map(model_name, models), *[""] * (rows - len(models))]
+    labels = [
+        *names,
+        *[""] * (rows - len(names)),
+        *(model_name(model, page.name) for model in models),
+        *[""] * (rows - len(models)),
+    ]
     space = (
         {"fontsize": 8, "handlelength": 2.6, "columnspacing": 1}
         if page.narrow
@@ -190,21 +205,26 @@ def _end_labels(axes: Any, ends: list[tuple[float, float, str, str]]) -> None:
                                   "relpos": (0, 0.5)})  # fmt: skip
 
 
-def _crossings(axes: Any, summary: Summary) -> None:
-    """A dot where a line crosses 1, its size in pixels at the axis below; labels are stacked where dots are close."""
-    found = sorted((row.crossover.side, row) for row in summary.crossovers if row.crossover.side is not None)
-    last, level = -1e9, 0
-    span = (summary.sizes[-1].side - summary.sizes[0].side) or 1
+def _crossings(axes: Any, summary: Summary, page: Page) -> None:
+    """A dot where a line crosses 1, its size in pixels at the axis below, on the lowest level where it has room."""
+    crossed = [(row.crossover.side, row) for row in summary.crossovers if row.crossover.side is not None]
+    found = sorted(crossed, key=lambda pair: pair[0])  # two models may cross at the same size
+    span, inches = (summary.sizes[-1].side - summary.sizes[0].side) or 1, _inches(summary, page)
+    levels: list[list[float]] = []  # centres of the labels, inches
     for side, row in found:
         shade = colour(row.runtime, summary.runtimes)
-        level = level + 1 if side - last < 0.16 * span else 0
-        last = side
         place = row.crossover
         ends = place.low or place.smallest, place.high or place.largest
         axes.plot(ends, (1, 1), color=shade, linewidth=5, alpha=0.35, solid_capstyle="butt", zorder=4)
         axes.plot([side], [1], marker="o", markersize=8, color=shade, markeredgecolor="white", zorder=5)
         axes.plot([side, side], [axes.get_ylim()[0], 1], color=shade, linewidth=1, linestyle=(0, (2, 2)), zorder=3)
+        if len(found) > MOST_LABELS:
+            continue
         left = side - axes.get_xlim()[0] > 0.25 * span  # of its line, unless the axis is there
+        centre = side * inches + (-0.5 if left else 0.5) * CROSSING
+        level = next((i for i, of in enumerate(levels) if all(abs(centre - c) > CROSSING for c in of)), len(levels))
+        levels += [[]] * (level == len(levels))
+        levels[level] = [*levels[level], centre]
         axes.annotate(f"{side:.0f} px", (side, 0), (-4 if left else 4, 5 + 13 * level),
                       xycoords=("data", "axes fraction"), textcoords="offset points", ha="right" if left else "left",
                       va="bottom", fontsize=9, color=shade, fontweight="bold",

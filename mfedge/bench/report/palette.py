@@ -33,11 +33,12 @@ class Page(Struct, frozen=True):
 
     width: float  # inches
     letters: int  # of a line of small text
+    name: int  # letters of a model's name in the legend
     narrow: bool = False
 
 
-DESKTOP = Page(8.6, 118)
-PHONE = Page(4.3, 56, narrow=True)
+DESKTOP = Page(8.6, 118, text.NAME)
+PHONE = Page(4.3, 56, 28, narrow=True)
 
 
 def matplotlib() -> Any:
@@ -104,10 +105,10 @@ def runtime_name(runtime: str) -> str:
     return text.line(runtime_label(runtime), text.NAME)
 
 
-def model_name(model: str) -> str:
+def model_name(model: str, limit: int = text.NAME) -> str:
     """A model's name as its authors write the family's, "Mobile-Former-214m", as text of a chart."""
     family = family_of_model(model)
-    return text.line(model if family is None else family.label + model[len(family.name) :], text.NAME)
+    return text.line(model if family is None else family.label + model[len(family.name) :], limit)
 
 
 def frame(axes: Any, along: str = "both") -> None:

@@ -127,8 +127,9 @@ def to_csv(summary: Summary) -> str:
 
 def _ratio_rows(summary: Summary, model: str) -> list[tuple[str, ...]]:
     rows = []
+    mine = {(row.runtime, row.size): row for row in summary.rows if row.model == model}
     for size in summary.sizes:
-        found = [summary.row(model, runtime, size) for runtime in summary.runtimes]
+        found = [mine.get((runtime, size)) for runtime in summary.runtimes]
         cells = [" ".join(ratio_text(row)).strip() if row else "" for row in found]
         rows.append((str(size), *(cell.replace("× ", "× (") + ")" if "× " in cell else cell for cell in cells)))
     return rows

@@ -59,7 +59,7 @@ def _pinned(cases: Iterable[CaseResult], cpu: int | None) -> Check:
 
 
 def _sizes(runtime: str, cases: list[CaseResult]) -> Check:
-    sizes = {model: {case.size for case in cases if case.model == model} for model in {case.model for case in cases}}
+    sizes = _by_model((case.model, case.size) for case in cases)
     same = len({frozenset(of) for of in sizes.values()}) == 1
     return Check(same, f"{runtime}: {'the same' if same else 'not the same'} sizes measured for every model.")
 

@@ -5,6 +5,7 @@ A result file is this struct as JSON. Times are seconds of one inference, sizes 
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from mfedge import files
 from mfedge.bench import stored
 from mfedge.bench.measure.environment import Environment, Moment
 from mfedge.bench.results.intervals import Round
-from mfedge.bench.stored import MOST_SAMPLES, MOST_VISITS, Count, Number, Seconds, Text
+from mfedge.bench.stored import MOST_CASES, MOST_SAMPLES, MOST_VISITS, Count, Number, Seconds, Text, too_many
 from mfedge.errors import UsageError
 from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
@@ -138,8 +139,8 @@ class Result(Struct, frozen=True):
     after: Moment
     complete: bool  # False: interrupted or out of budget before every case was measured
     ended: Text  # why it ended, one line
-    cases: tuple[CaseResult, ...]
-    between: tuple[Moment, ...] = ()  # one after every size
+    cases: Annotated[tuple[CaseResult, ...], Meta(max_length=MOST_CASES)]
+    between: Annotated[tuple[Moment, ...], Meta(max_length=MOST_CASES)] = ()  # one after every size
 
 
 def encode(result: Result) -> bytes:
@@ -153,28 +154,27 @@ def read(path: Path) -> Result:
     Raises:
         UsageError: no such file, not JSON, or of no schema that this version reads; the message says which field.
     """
-    return files.load(path, STORED, {1: _of_1, 2: lambda data: msgspec.json.decode(data, type=Result)})
+    result = files.load(path, STORED, {1: _of_1, 2: lambda data: msgspec.json.decode(data, type=Result)})
+    grid = [len(set(names)) for names in zip(*(case.key for case in result.cases), strict=True)]
+    if math.prod(grid) > MOST_CASES:
+        raise UsageError(f"{path}: {too_many(*grid)}")
+    return result
 
 
 def _of_1(data: bytes) -> Result:
     """A result of schema 1, which said what was executed in a sentence, and called `within` `precision`."""
     old = msgspec.json.decode(data, type=_Result1)
-    old.protocol["within"] = old.protocol.pop("precision")
+    within = msgspec.convert(old.protocol, _Protocol1).precision
+    protocol = {name: value for name, value in old.protocol.items() if name != "precision"} | {"within": within}
     cases = []
     for case in old.cases:
-        executed = Metadata(
-            runtime=str(case["runtime"]),
-            version=str(case.pop("version", "")),
-            input_shape=tuple(case.pop("input_shape", ())),
-            layout="NHWC" if case["runtime"] in ("litert", "tflite-runtime") else "NCHW",
-            outputs=("logits",),
-            threads=case.pop("threads_asked", 1),
-            provider=str(case.pop("execution", "")),
-            compute=None,
-        )
-        case["executed"] = _fields_of_sentence(executed) if executed.provider else None
-        cases.append(case)
-    new = {name: getattr(old, name) for name in old.__struct_fields__} | {"schema": SCHEMA, "cases": cases}
+        said = msgspec.convert(case, _Executed1)
+        kept = {
+            name: value for name, value in case.items() if name == "runtime" or name not in _Executed1.__struct_fields__
+        }
+        cases.append({**kept, "executed": _executed(said) if said.execution else None})
+    new = {name: getattr(old, name) for name in old.__struct_fields__}
+    new |= {"schema": SCHEMA, "protocol": protocol, "cases": cases}
     return msgspec.convert(msgspec.to_builtins(new), Result)
 
 
@@ -194,19 +194,38 @@ class _Result1(Struct):
     between: tuple[Moment, ...] = ()
 
 
+class _Protocol1(Struct):
+    precision: float
+
+
+class _Executed1(Struct):
+    """What schema 1 had in a case where there is `executed` now."""
+
+    runtime: Text
+    version: Text = ""
+    input_shape: tuple[int | None, ...] = ()
+    threads_asked: int = 1
+    execution: Text = ""
+
+
 # How schema 1 spelled what is computed in.
 _COMPUTE_1 = {"float32": "float32", "fp32": "float32", "f32": "float32", "float16": "float16", "f16": "float16"}
 
 
-def _fields_of_sentence(executed: Metadata) -> Metadata:
+def _executed(said: _Executed1) -> Metadata:
     """ "CPU, precision f32, native kernels" as fields."""
-    words = re.findall(r"[\w-]+", executed.provider.lower())
-    partitions = re.search(r"(\d+) partition", executed.provider)
-    return msgspec.structs.replace(
-        executed,
-        provider=executed.provider.partition(",")[0],
+    words = re.findall(r"[\w-]+", said.execution.lower())
+    partitions = re.search(r"(\d{1,9}) partition", said.execution, re.ASCII)
+    return Metadata(
+        runtime=said.runtime,
+        version=said.version,
+        input_shape=said.input_shape,
+        layout="NHWC" if said.runtime in ("litert", "tflite-runtime") else "NCHW",
+        outputs=("logits",),
+        threads=said.threads_asked,
+        provider=said.execution.partition(",")[0],
         compute=next((_COMPUTE_1[word] for word in words if word in _COMPUTE_1), None),
-        kernels="native" if "native kernels" in executed.provider else "portable",
+        kernels="native" if "native kernels" in said.execution else "portable",
         partitions=int(partitions[1]) if partitions else None,
-        whole="whole graph" in executed.provider if partitions else None,
+        whole="whole graph" in said.execution if partitions else None,
     )

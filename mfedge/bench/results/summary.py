@@ -141,14 +141,14 @@ def _row(case: CaseResult, reference: CaseResult | None, level: float) -> CaseRo
 
 def _crossovers(result: Result, by_key: dict[tuple[str, str, Size], CaseResult]) -> list[CrossoverRow]:
     rows = []
-    for model, runtime in dict.fromkeys((case.model, case.runtime) for case in result.cases):
-        ratios = {}
-        for case in result.cases:
-            reference = _reference(case, by_key, result.reference)
-            if (case.model, case.runtime) == (model, runtime) and reference:
-                ratios[case.size.side] = log_ratios(case, reference)
-        found = crossover(ratios, result.protocol.level)
-        if found and len(ratios) > 1:
+    lines: dict[tuple[str, str], dict[float, list[list[float]]]] = {}
+    for case in result.cases:
+        reference = _reference(case, by_key, result.reference)
+        if reference:
+            lines.setdefault((case.model, case.runtime), {})[case.size.side] = log_ratios(case, reference)
+    for (model, runtime), ratios in lines.items():
+        found = crossover(ratios, result.protocol.level) if len(ratios) > 1 else None
+        if found:
             rows.append(CrossoverRow(model, runtime, found))
     return rows
 
@@ -159,12 +159,14 @@ def _bests(result: Result) -> list[BestRow]:
     references = [case for case in measured if case.model == result.reference]
     if len({case.runtime for case in references}) < 2:
         return []
+    fastest: dict[Size, CaseResult] = {}
+    for case in sorted(references, key=lambda case: statistics.median(case.groups)):
+        fastest.setdefault(case.size, case)
     rows = []
     for case in measured:
-        rivals = [reference for reference in references if reference.size == case.size]
-        if case.model == result.reference or not rivals:
+        best = fastest.get(case.size)
+        if case.model == result.reference or best is None:
             continue
-        best = min(rivals, key=lambda rival: statistics.median(rival.groups))
         ratios = log_ratios(case, best)
         if not any(ratios):
             continue

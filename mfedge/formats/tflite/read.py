@@ -13,17 +13,26 @@ from mfedge.errors import ArtifactError, MissingRuntimeError
 from mfedge.formats import fused_graph as graph_native
 from mfedge.formats.graph import Graph, Node, Tensor, check_input
 from mfedge.runtimes.litert import CUSTOM, delegate
+from mfedge.runtimes.table import label
 from mfedge.sizes import Size
+from mfedge.workers import foreign
 
 
 def graph(path: Path, size: Size) -> Graph:
-    """Raises MissingRuntimeError without ai-edge-litert, or the native kernels of a file of theirs; ValueError or
-    RuntimeError for what it cannot load."""
+    """Raises MissingRuntimeError without ai-edge-litert, or the native kernels of a file of theirs; ArtifactError for
+    what it cannot load."""
     try:
-        import ai_edge_litert.interpreter as library
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         raise MissingRuntimeError(f"{path}: reading it needs ai-edge-litert, which is not installed") from None
+    with foreign.opening(label("litert"), path):
+        return _graph(path, size)
+
+
+def _graph(path: Path, size: Size) -> Graph:
+    import ai_edge_litert.interpreter as library
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
     content = path.read_bytes()
     native = CUSTOM.encode() in content
     interpreter = Interpreter(
