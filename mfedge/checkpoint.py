@@ -225,7 +225,7 @@ def _check_values(network: nn.Module, state: dict[str, Tensor], path: Path) -> N
     odd, infinite, huge, negative, _ = complaints.values()
     for key in floating.keys() - set(odd):
         try:
-            value = floating[key].to(expected[key].dtype)
+            value = floating[key].detach().to(expected[key].dtype)
         except (RuntimeError, NotImplementedError):  # float4, which PyTorch stores and does not convert
             odd.append(key)
             continue
