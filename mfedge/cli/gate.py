@@ -73,7 +73,10 @@ def gate(
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     json: Json = False,
 ) -> None:
-    """Hold a candidate against a baseline. Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ."""
+    """Hold a candidate against a baseline: structure, outputs, instructions, latency.
+
+    Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ.
+    """
     from mfedge import files as store
     from mfedge.bench.cases import default_size
     from mfedge.bench.gate import report as gate_report
