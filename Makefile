@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := pip install --quiet --quiet --disable-pip-version-check
 PIP := $(BIN)/$(INSTALL)
 
-.PHONY: setup setup-aarch64 native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest faults fuzz gate check bench clean
+.PHONY: setup setup-aarch64 native demo test test-all test-aarch64 test-tflite-runtime test-onnxruntime-oldest fuzz faults gate check bench clean
 
 NATIVE := mfedge/kernels
 NATIVE_SOURCES := $(NATIVE)/CMakeLists.txt $(foreach suffix,cpp h inc cmake,$(wildcard $(NATIVE)/*/*.$(suffix)))

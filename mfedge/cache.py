@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 LIMIT = 2 << 30  # bytes, of all exports together; the largest one has 0.06e9
@@ -19,8 +20,11 @@ _in_use: set[Path] = set()
 
 def folder() -> Path:
     """Where it is, whether or not it is there."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mfedge"
-    return Path(os.environ.get("MFEDGE_CACHE") or default)
+    if own := os.environ.get("MFEDGE_CACHE"):
+        return Path(own)
+    home = os.path.expanduser("~")  # unchanged for a user whom the system does not know, in a container for example
+    known = os.environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if home != "~" else None)
+    return Path(known or os.path.join(tempfile.gettempdir(), f"mfedge-cache-{os.getuid()}")) / "mfedge"
 
 
 def exports() -> Path:

@@ -220,10 +220,15 @@ def _check_values(network: nn.Module, state: dict[str, Tensor], path: Path) -> N
         "not finite (NaN or infinity)": [],
         f"beyond {MOST:g}, which no trained network has": [],
         "variances below zero": [],
+        "no counts": [key for key in state.keys() - floating.keys() if not _is_count(state[key])],
     }
-    odd, infinite, huge, negative = complaints.values()
+    odd, infinite, huge, negative, _ = complaints.values()
     for key in floating.keys() - set(odd):
-        value = floating[key].to(expected[key].dtype)
+        try:
+            value = floating[key].detach().to(expected[key].dtype)
+        except (RuntimeError, NotImplementedError):  # float4, which PyTorch stores and does not convert
+            odd.append(key)
+            continue
         if not bool(torch.isfinite(value).all()):
             infinite.append(key)
         elif float(value.abs().max()) > MOST:
@@ -233,6 +238,11 @@ def _check_values(network: nn.Module, state: dict[str, Tensor], path: Path) -> N
     found = [f"{what}: {_listed(sorted(keys))}" for what, keys in complaints.items() if keys]
     if found:
         raise CheckpointError(f"{path}: {'; '.join(found)}; nothing was loaded")
+
+
+def _is_count(value: Tensor) -> bool:
+    kind = value.dtype
+    return not (kind.is_floating_point or kind.is_complex or kind == torch.bool) and bool((value >= 0).all())
 
 
 def _listed(entries: list[str]) -> str:

@@ -23,6 +23,7 @@ from mfedge import text
 from mfedge.errors import MfedgeError, StorageError, UsageError
 
 STAGING = re.compile(r"^\.mfedge-staging-(\d+)-(\d+)-")  # number and start of the process
+SEALED = "manifest.json"  # a folder with this file is an artifact
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOO_LONG = "expected a path that the system takes, found one that is too long"
 RENAME_EXCHANGE = 2  # of renameat2(2)
@@ -88,7 +89,10 @@ def check_writable(path: Path) -> None:
 
     Raises:
         StorageError: it will not.
+        UsageError: it would become part of an artifact.
     """
+    if (path.parent / SEALED).exists():
+        raise UsageError(f"{path}: lies in an artifact, whose files are sealed; choose another place")
     with _staging(path.parent, path) as staging:
         _write_synced(staging / path.name, b"\0" * 4096)
 
@@ -107,7 +111,7 @@ def rescue(path: Path, data: bytes) -> Path:
         return path
     except StorageError as error:
         failure = error
-    for folder in (Path.cwd(), Path(tempfile.gettempdir()), Path("/dev/shm"), Path.home()):
+    for folder in (Path.cwd(), Path(tempfile.gettempdir()), Path("/dev/shm"), Path(os.path.expanduser("~"))):
         if folder.is_dir() and folder.resolve() != path.parent.resolve():
             other = folder / f"rescued-{path.name}"
             with contextlib.suppress(StorageError):

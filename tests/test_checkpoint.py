@@ -383,6 +383,10 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         ("tokens", torch.bool, "another kind"),
         ("tokens", torch.complex64, "another kind"),
         ("tokens", torch.int32, "another kind"),
+        ("stem.0.norm.num_batches_tracked", -5, "no counts"),
+        ("stem.0.norm.num_batches_tracked", torch.bool, "no counts"),
+        ("stem.0.norm.num_batches_tracked", torch.complex64, "no counts"),
+        ("stem.0.norm.num_batches_tracked", torch.float32, "no counts"),
     ],
 )
 def test_numbers_that_no_network_has_are_named(

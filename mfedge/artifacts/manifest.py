@@ -160,6 +160,10 @@ def read(folder: Path) -> Manifest:
     _known(path, "labels", manifest.labels, (*manifest.files, None))
     _known(path, "input.layout", manifest.input.layout, ("NCHW", "NHWC"))
     _known(path, "input.shape: dimensions", len(manifest.input.shape), (4,))
+    for tensor in (manifest.input, *manifest.outputs):
+        _known(path, f"{tensor.name}: dtype", tensor.dtype, ("float32",))
+    if manifest.parity.bound > PRECISIONS[manifest.precision].bound:
+        raise ArtifactError(f"{path}: parity.bound: more than {manifest.precision} allows; export it again")
     size = manifest.size
     for case in manifest.parity.cases:
         if size not in (None, Size(case.height, case.width)):

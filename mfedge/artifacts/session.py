@@ -30,7 +30,7 @@ def load(folder: Path, runtime: str | None = None, threads: int = 1) -> tuple[Ma
     told = session.metadata
     for what, expected, found in (
         ("kernels", manifest.kernels, told.kernels),
-        ("input", (manifest.input.layout, manifest.input.shape[1:]), (told.layout, told.input_shape[1:])),
+        ("input", (manifest.input.layout, manifest.input.shape), (told.layout, told.input_shape)),
         ("outputs", sorted(output.name for output in manifest.outputs), sorted(told.outputs)),
     ):
         if expected != found:

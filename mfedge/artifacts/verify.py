@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from mfedge.artifacts import parity
+from mfedge.artifacts.manifest import Manifest
 from mfedge.artifacts.proof import Proof
 from mfedge.artifacts.session import load
 from mfedge.errors import ArtifactError
@@ -55,6 +56,7 @@ def verify(folder: Path, runtime: str | None = None, progress: Progress = lambda
     progress("replaying parity")
     outputs = tuple(output.name for output in manifest.outputs)
     proof = Proof.read(folder, manifest.schema, manifest.preprocessing, outputs)
+    _check_shapes(folder, manifest, proof)
     with foreign.opening(session.metadata.runtime, model):
         again, skipped = parity.replay(session, manifest.parity, proof, manifest.task)
     return Verified(
@@ -69,3 +71,16 @@ def verify(folder: Path, runtime: str | None = None, progress: Progress = lambda
         runtime=f"{again.runtime} {again.runtime_version}",
         random_weights=manifest.weights.random,
     )
+
+
+def _check_shapes(folder: Path, manifest: Manifest, proof: Proof) -> None:
+    """The outputs are of the shapes that the manifest states, which an app sizes its buffers by."""
+    for case in manifest.parity.cases:
+        found = proof.outputs(case.key, case.outputs)
+        for tensor in manifest.outputs:
+            shape = found[tensor.name].shape if tensor.name in found else ()
+            stated = tuple(side or size for side, size in zip(tensor.shape, shape, strict=False))
+            if len(tensor.shape) != len(shape) or stated != shape:
+                raise ArtifactError(
+                    f"{folder}: output {tensor.name}: the manifest says {tensor.shape}, found {shape}; export it again"
+                )

@@ -16,6 +16,7 @@ from msgspec import Struct
 from mfedge import files, resources, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
+from mfedge.artifacts.manifest import Manifest
 from mfedge.bench import exports
 from mfedge.bench.stored import MOST_CASES, too_many
 from mfedge.errors import ArtifactError, UsageError
@@ -88,8 +89,24 @@ def default_size(model: str) -> Size:
 
 def _artifact(path: Path) -> Size | None:
     """The fixed size of the artifact that a folder or a model file belongs to, once its files have been checked."""
-    folder = path if os.path.isdir(path) else path.parent
-    return manifest.opened(folder).size if os.path.lexists(folder / MANIFEST) else None
+    written = _manifest(path if os.path.isdir(path) else path.parent)
+    return written.size if written else None
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """Of an artifact folder, whose model has the kernels that its manifest says; None of any other folder.
+
+    Raises:
+        ArtifactError: a file is not the one exported, or the model is another one than the manifest says.
+    """
+    if not os.path.lexists(folder / MANIFEST):
+        return None
+    written = manifest.opened(folder)
+    model, row = folder / written.model, RUNTIMES[FORMATS[written.format].runtime]
+    found = "native" if row.kernels and row.open().is_native(model) else "portable"
+    if found != written.kernels:
+        raise ArtifactError(f"{model}: kernels: the manifest says {written.kernels}, found {found}; export it again")
+    return written
 
 
 def _file(model: str, runtime: str, exporter: Exporter) -> Path | None:
@@ -125,6 +142,8 @@ def find(path: Path, runtime: str) -> Path | None:
         return path if path.suffix == suffix else None
     if not os.path.isdir(path):  # False too of a name that no file can have
         raise UsageError(f"{path}: expected an artifact folder or a {', '.join(suffixes())} file, found nothing there")
+    if written := _manifest(path):
+        return path / written.model if Path(written.model).suffix == suffix else None
     there = sorted(path.glob(f"*{suffix}"))
     named = [file for file in there if file.stem == "model"] or there
     if len(named) > 1:

@@ -9,7 +9,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mfedge.text import line as printable
@@ -29,8 +29,9 @@ def out(line: str) -> None:
 
 
 def note(line: str) -> None:
-    """One line on stderr."""
-    print(printable(line), file=_stream(sys.stderr), flush=True)
+    """One line on stderr. That it cannot be written is no reason for a command to end otherwise."""
+    with suppress(OSError, ValueError):
+        print(printable(line), file=_stream(sys.stderr), flush=True)
 
 
 def error(message: str) -> None:
@@ -51,7 +52,8 @@ def flush() -> None:
         OSError: the disk or pipe that it goes to does not take it.
     """
     sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
 
 
 def document(data: bytes) -> None:

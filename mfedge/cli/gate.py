@@ -73,7 +73,10 @@ def gate(
     junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.")] = None,
     json: Json = False,
 ) -> None:
-    """Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ."""
+    """Hold a candidate against a baseline: structure, outputs, instructions, latency.
+
+    Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ.
+    """
     from mfedge import files as store
     from mfedge.bench.cases import default_size
     from mfedge.bench.gate import report as gate_report
@@ -90,9 +93,13 @@ def gate(
         cpu=chosen_cpu(cpu), timeout_seconds=worker.seconds, memory_bytes=worker.memory_bytes,
         count_limit=share(count_limit), library_limit=share(library_limit),
     )  # fmt: skip
-    for path in (markdown, junit, save_figures):
-        if path is not None:
-            store.check_writable(path)
+    outputs = [store.real(path) for path in (markdown, junit, save_figures) if path is not None]
+    if len(set(outputs)) < len(outputs):
+        raise UsageError("--markdown, --junit and --save-figures: expected a file for each, found one for several")
+    for place in outputs:
+        if place in (store.real(candidate), store.real(baseline)) and place.suffix != ".json":
+            raise UsageError(f"{place}: expected a file to write, found one that is compared; choose another place")
+        store.check_writable(place)
     stored = baseline.suffix == ".json"
     if count and stored:
         report = _against_counts(baseline, candidate, settings, sizes, runtimes, on)

@@ -79,6 +79,9 @@ class Runtime(Protocol):
     def load(self, path: Path, threads: int = 1) -> Session:
         """Raises MissingRuntimeError, or ArtifactError if the file cannot be loaded."""
 
+    def is_native(self, path: Path) -> bool:
+        """Whether a file has operators of mfedge's; asked of runtimes that take its kernels."""
+
 
 def check_dtype(path: Path, found: str) -> None:
     """Refuse a file whose input is of another type than the images of `Session.run`.

@@ -42,6 +42,14 @@ def load(path: Path, threads: int = 1) -> TfliteSession:
     return TfliteSession(_library(), path, threads, NAME, version())
 
 
+def is_native(path: Path) -> bool:
+    """Whether a TFLite file has operators of mfedge's. False for a file that cannot be read; loading it says why."""
+    try:
+        return CUSTOM.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
 class TfliteSession:
     """One interpreter, resized when the input's size changes and the file allows it."""
 

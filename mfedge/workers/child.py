@@ -42,7 +42,8 @@ def confine(memory_bytes: int | None) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (limit, most))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != int(os.environ.get(PARENT, os.getppid())):  # it ended before it was asked for
+        parent = os.environ.pop(PARENT, None)  # of this process, and not of those that it forks
+        if parent is not None and os.getppid() != int(parent):  # it ended before this one could ask to end with it
             os._exit(1)
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from mfedge.workers.foreign import OUT_OF_MEMORY
 
 PARENT = "MFEDGE_WORKER_OF"  # environment variable of a worker: the number of its parent's process
+MODULES = {"PYTHONSAFEPATH": "1"}  # of a worker: `-m` alone would import what lies in the working folder
 MESSAGE = 400  # characters of a child's last words that are shown
 Status = Literal["failed", "killed", "timeout"]
 
@@ -75,7 +76,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **environment, PARENT: str(os.getpid()), "PYTHONPATH": module_path()},
+            env={**os.environ, **environment, PARENT: str(os.getpid()), **MODULES, "PYTHONPATH": module_path()},
             start_new_session=True,  # Ctrl-C is for the parent, which then ends the worker
         )
 

@@ -92,7 +92,8 @@ def test_two_counts_are_the_same_and_the_outputs_are_this_machine_s(artifacts: A
 def test_a_file_of_another_tool_is_counted_and_reported(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     small(tmp_path / "foreign.onnx")
-    command = [sys.executable, "-m", "mfedge", "count", "foreign.onnx", "--on", "avx2", "--size", "64x96"]
+    (tmp_path / "numpy.py").write_text("raise SystemExit('a module of the working folder was imported')")
+    command = [sys.executable, "-P", "-m", "mfedge", "count", "foreign.onnx", "--on", "avx2", "--size", "64x96"]
     done = subprocess.run([*command, "--json", "--output", "out"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (count,) = json.loads(done.stdout)["counts"]

@@ -35,6 +35,23 @@ def test_a_stored_result_reads_back(result: Result, tmp_path: Path) -> None:
     assert schema.read(path) == result
 
 
+def test_a_case_stands_once_in_a_result_and_its_level_is_an_interval_s(result: Result, tmp_path: Path) -> None:
+    twice = msgspec.structs.replace(result, cases=(*result.cases, result.cases[0]))
+    sure = msgspec.structs.replace(result, protocol=msgspec.structs.replace(result.protocol, level=1 - 1e-16))
+    for wrong in (twice, sure):
+        (tmp_path / "result.json").write_bytes(schema.encode(wrong))
+        with pytest.raises(UsageError, match=r"twice|level"):
+            schema.read(tmp_path / "result.json")
+
+
+def test_cases_that_failed_are_not_compared(result: Result) -> None:
+    first = result.cases[0]
+    failed = msgspec.structs.replace(result, cases=(msgspec.structs.replace(first, status="failed"), *result.cases[1:]))
+    compared = {(line.model, line.runtime, line.size) for line in compare(result, failed, ratios_only=False)}
+    assert first.key not in compared
+    assert compared == {case.key for case in result.cases} - {first.key}
+
+
 @pytest.mark.parametrize(
     "text", ["", "{}", "[1]", '{"schema": "mfedge.bench/1"}', "\x00", '{"schema": 3}', "[" * 100_000]
 )

@@ -41,6 +41,11 @@ class Command(Struct, frozen=True):
     units: tuple[tuple[str, ...], ...] = ()  # paths in `out`; a folder stands for all that is in it
     repeats: bool = True  # the same bytes every time
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of all units."""
+        return tuple(path for unit in self.units for path in unit)
+
 
 def emulates() -> bool:
     """Whether `mfedge count --on avx2` has what it needs here."""

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from mfedge import files
@@ -80,7 +81,14 @@ def interrupted(command: Command, whole: Whole, number: signal.Signals, moment: 
 
 
 def failed(command: Command, whole: Whole, error: int, after: int, *, world: World) -> Broken:
-    """The disk refuses from its operation number `after` on."""
+    """The disk refuses from its operation number `after` on.
+
+    One that has turned read-only between two renames takes no third, and none back: then each file is whole, and not
+    each answer.
+    """
+    if error == errno.EROFS:
+        each = tuple((name,) for name in {**whole.was, **whole.after} if name.startswith(command.paths))
+        command = msgspec.structs.replace(command, units=each)
     code, told = _finish(world.start(command, _disk(world, _counter(world), after, error)))
     wrong = [*_told(told), *_processes(world)]
     left = _left(command, world, whole, wrong, swept=error != errno.EROFS)  # nothing can be swept from a read-only disk
@@ -169,15 +177,14 @@ def _processes(world: World) -> list[str]:
 def _left(command: Command, world: World, whole: Whole, wrong: list[str], swept: bool = True) -> str:
     """The state of the command's files; to `wrong` is added what is half, and what should not be there."""
     now = contents(world.out)
-    mine = tuple(path for unit in command.units for path in unit)
     states = {unit: state(command, unit, now=now, was=whole.was, whole=whole.after) for unit in command.units}
     wrong += [f"{', '.join(unit)}: neither as before nor whole" for unit, found in states.items() if found == "half"]
     for name, data in now.items():
         expected = whole.was.get(name, b"" if name.endswith("/") and name[:-1] in _folders(whole.was) else None)
-        if not name.startswith(mine) and (swept or ".mfedge-staging" not in name) and data != expected:
+        if not name.startswith(command.paths) and (swept or ".mfedge-staging" not in name) and data != expected:
             wrong.append(f"{name} is left")
     for name in whole.was:
-        if name not in now and not name.startswith(mine):
+        if name not in now and not name.startswith(command.paths):
             wrong.append(f"{name} is gone")
     if swept:
         wrong += [f"temporary {name} is left" for name in contents(world.temporary)]

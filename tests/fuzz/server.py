@@ -29,7 +29,6 @@ import msgspec
 
 from mfedge.workers import foreign
 from mfedge.workers.child import confine
-from mfedge.workers.process import PARENT
 from tests.fuzz import oracle
 from tests.fuzz.case import Came, Kind, Outcome
 from tests.fuzz.kinds import kind_named
@@ -182,7 +181,6 @@ class Server:
 def _limit(kind: Kind) -> None:
     """Memory beyond what is in use, and CPU time."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    os.environ[PARENT] = str(os.getppid())  # the server, and not what has started it
     confine(used + kind.memory)
     seconds = int(time.process_time() + kind.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
@@ -206,6 +204,7 @@ def main(name: str, folder: str) -> None:
     """Answer until end of file."""
     pipe = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
+    confine(None)  # it ends with the process that asks
     server = Server(kind_named(name), Path(folder))
     pipe.write(b"ready\n")
     for line in sys.stdin.buffer:

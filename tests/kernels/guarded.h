@@ -9,21 +9,21 @@
 #include <cstdlib>
 #include <cstring>
 
-// Which of its ends lies on a page's: the other has up to a page of slack.
-enum class Against { kFront, kBack };
+// Which of its ends lies on a page's: the other has up to a page of slack. kOdd is a byte before the back.
+enum class Against { kFront, kBack, kOdd };
 
 class Guarded {
  public:
   Guarded(size_t bytes, Against side) : bytes_(bytes) {
-    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    inner_ = (bytes + page - 1) / page * page;
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), odd = side == Against::kOdd;
+    inner_ = (bytes + odd + page - 1) / page * page;
     whole_ = inner_ + 2 * page;
     base_ = static_cast<char*>(mmap(nullptr, whole_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (base_ == MAP_FAILED || (inner_ && mprotect(base_ + page, inner_, PROT_READ | PROT_WRITE) != 0)) {
       std::perror("mmap");
       std::exit(2);
     }
-    data_ = base_ + page + (side == Against::kFront ? 0 : inner_ - bytes);
+    data_ = base_ + page + (side == Against::kFront ? 0 : inner_ - bytes - odd);
     // NaN as float32 and float16: what is read beside the data, or not written, shows.
     std::memset(base_ + page, 0xff, inner_);
   }

@@ -82,7 +82,8 @@ Result run_kernel(const Kernel& kernel, const std::vector<mfedge_plain::Array>& 
   if (result.status.code == MFEDGE_OK) {
     for (int i = 0; i < outputs; ++i) {
       result.shapes.emplace_back(made[i].shape, made[i].shape + made[i].rank);
-      buffers.emplace_back(mfedge_plain::Array::size(result.shapes.back()) * sizeof(float), side);
+      buffers.emplace_back(mfedge_plain::Array::size(result.shapes.back()) * sizeof(float),
+                           side == Against::kOdd ? Against::kBack : side);
       made[i].data = buffers.back().as();
     }
     const uint64_t mode = float_mode();

@@ -30,10 +30,10 @@ class Kernel {
     const Guarded matrices = given.type == MFEDGE_FLOAT16
                                  ? Guarded(data.halves.data(), data.halves.size() * sizeof(uint16_t), side)
                                  : Guarded(data.matrices.data(), data.matrices.size() * sizeof(float), side);
-    create(given, weights.as<void>(), data.weights.size(), matrices.as<void>(), data.matrices.size());
-  }
-  Kernel(const Case& given, const void* weights, size_t weight_count, const void* matrices, size_t matrix_count) {
-    create(given, weights, weight_count, matrices, matrix_count);
+    char message[MFEDGE_MESSAGE] = "";
+    status.code = mfedge_operator_create(given.kind, &given.config, weights.as(), data.weights.size(),
+                                         matrices.as<void>(), data.matrices.size(), given.type, &op_, message);
+    status.message = message;
   }
   ~Kernel() { mfedge_operator_destroy(op_); }
   Kernel(const Kernel&) = delete;
@@ -42,13 +42,6 @@ class Kernel {
   Status status = {};
 
  private:
-  void create(const Case& given, const void* weights, size_t weight_count, const void* matrices, size_t matrix_count) {
-    char message[MFEDGE_MESSAGE] = "";
-    status.code = mfedge_operator_create(given.kind, &given.config, static_cast<const float*>(weights), weight_count,
-                                         matrices, matrix_count, given.type, &op_, message);
-    status.message = message;
-  }
-
   mfedge_operator* op_ = nullptr;
 };
 

@@ -131,16 +131,23 @@ def test_null_in_the_place_of_a_pointer(function: Function, pointer: str, given:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_data_that_is_null_or_lies_between_floats(name: str, given: Given) -> None:
+def test_data_that_is_null(name: str, given: Given) -> None:
     (run,) = [each for each in FUNCTIONS if each.name == "mfedge_operator_run"]
     for i, tensor in enumerate(given.values[name]):
-        at = tensor.data
-        expected = f"{name[:-1]} {i}: expected data at a multiple of 4 bytes, found "
-        for wrong, found in ((None, "NULL"), (at + 1, "an address between"), (at + 2, "an address between")):
-            tensor.data = wrong
-            given.refused(run, given.arguments(run.name), expected + found)
+        at, tensor.data = tensor.data, None
+        given.refused(run, given.arguments(run.name), f"{name[:-1]} {i}: expected data, found NULL")
         tensor.data = at
     assert given.call(run.name, given.arguments(run.name)) == OK
+
+
+def test_an_output_between_floats(given: Given) -> None:
+    (run,) = [each for each in FUNCTIONS if each.name == "mfedge_operator_run"]
+    (output,) = given.values["outputs"]
+    at, expected = output.data, "output 0: expected data at a multiple of 4 bytes, found an address between"
+    for shift in (1, 2, 3):
+        output.data = at + shift
+        given.refused(run, given.arguments(run.name), expected)
+    output.data = at
 
 
 def test_a_function_of_litert_that_is_null(given: Given) -> None:
@@ -150,7 +157,7 @@ def test_a_function_of_litert_that_is_null(given: Given) -> None:
 
 
 def test_weights_lie_anywhere(given: Given) -> None:
-    """A model file may have them at odd offsets."""
+    """A model file may have them at odd offsets; test_hostile.cpp has what is computed from them."""
     for name in ("weights", "matrices"):
         created = c_void_p()
         arguments = given.arguments("mfedge_operator_create") | {"created": byref(created)}

@@ -22,6 +22,7 @@ from mfedge import files
 from mfedge.bench.count.cores import Core
 from mfedge.errors import MissingRuntimeError, UsageError
 from mfedge.kernels import find
+from mfedge.workers.process import MODULES, PARENT
 
 PACKAGE = Path(__file__).resolve().parents[2]
 PLUGIN = Path(__file__).with_name("plugin.c")
@@ -69,6 +70,8 @@ def emulator(core: Core, address_space: int) -> Iterator[Emulator]:
         python, site, kernels, options = _aarch64(core, work) if core.architecture == "aarch64" else _x86_64(core)
         environment = {
             "PYTHONPATH": os.pathsep.join(map(str, (work / "package", *site))),
+            **MODULES,
+            PARENT: f"{os.getpid():010}",  # always as long
             "PYTHONHASHSEED": "0",
             "MFEDGE_NATIVE_LIB": str(kernels),
             "HOME": str(work),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mfedge.bench.count.emulator import KERNELS, PACKAGE, READY, ROOT, SITE
 from mfedge.bench.measure.environment import distribution_version
+from mfedge.cli import console
 from mfedge.errors import MfedgeError, MissingRuntimeError
 from mfedge.kernels.find import FILES
 from mfedge.runtimes.table import RUNTIMES
@@ -49,7 +50,7 @@ def main(folder: Path) -> None:
         _wheels(folder, wanted.splitlines())
     _kernels(folder, search)
     ready.write_text(wanted)
-    print(f"{folder}: {', '.join(wanted.splitlines())}")
+    console.note(f"{folder}: {', '.join(wanted.splitlines())}")
 
 
 def _requirements() -> list[str]:
@@ -128,7 +129,8 @@ def _run(*command: str, environment: dict[str, str] | None = None) -> None:
     except subprocess.TimeoutExpired:
         raise MissingRuntimeError(f"setup-aarch64: {command[0]}: not done after {MINUTES} minutes") from None
     if done.returncode:
-        sys.stderr.write(done.stdout)
+        for line in done.stdout.splitlines():
+            console.note(line)
         last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "no output")
         raise MissingRuntimeError(f"setup-aarch64: {command[0]} failed: {last.strip()[:300]}")
 

@@ -43,11 +43,12 @@ def compare(old: Result, new: Result, ratios_only: bool) -> list[Line]:
         )
     if ratios_only and old.reference != new.reference:
         raise UsageError(f"expected ratios to the same model, found {old.reference} and {new.reference}")
+    failed = {case.key for result in (old, new) for case in result.cases if case.status != "ok"}
     before = {(row.model, row.runtime, row.size): row for row in summary.summarise(old).rows}
     lines = []
     for row in summary.summarise(new).rows:
         other = before.get((row.model, row.runtime, row.size))
-        if other is None:
+        if other is None or (row.model, row.runtime, row.size) in failed:
             continue
         was, now = (other.ratio_interval, row.ratio_interval) if ratios_only else (other.interval, row.interval)
         if was is None or now is None:

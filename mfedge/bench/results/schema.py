@@ -32,11 +32,11 @@ Status = Literal["ok", "failed", "killed", "timeout", "threads", "unmeasured"]
 class Protocol(Struct, frozen=True, forbid_unknown_fields=True):
     """How it is measured (benchmarks/README.md); stored with the result, because it is part of the number."""
 
-    threads: int = 1
+    threads: Annotated[int, Meta(ge=1, le=4096)] = 1
     cpu: int | None = None  # that every worker is pinned to; None: the system cannot pin
     budget_seconds: Number = 540.0  # of the whole run, loading included
     within: Number = 0.03  # half-width to reach of every ratio's interval
-    level: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    level: Annotated[float, Meta(ge=0.5, le=0.9999)] = 0.95
     processes: int = 1  # fresh processes of each case, a pass over all sizes apart
     min_rounds: int = 8  # of one process
     max_rounds: int = 60
@@ -155,6 +155,8 @@ def read(path: Path) -> Result:
         UsageError: no such file, not JSON, or of no schema that this version reads; the message says which field.
     """
     result = files.load(path, STORED, {1: _of_1, 2: lambda data: msgspec.json.decode(data, type=Result)})
+    if len({case.key for case in result.cases}) < len(result.cases):
+        raise UsageError(f"{path}: expected every case once, found one twice")
     grid = [len(set(names)) for names in zip(*(case.key for case in result.cases), strict=True)]
     if math.prod(grid) > MOST_CASES:
         raise UsageError(f"{path}: {too_many(*grid)}")

@@ -14,8 +14,8 @@
  * and flags of exceptions again.
  *
  * Pointers. No argument may be NULL, except `message`, the operator or pool that is destroyed, and constants of which
- * there are 0. NULL elsewhere is refused as any other mistake is. Data of inputs and outputs lies at multiples of 4
- * bytes, constants anywhere.
+ * there are 0. NULL elsewhere is refused as any other mistake is. Inputs and constants lie at any address (those between
+ * multiples of 4 bytes are copied first), outputs at a multiple of 4 bytes.
  *
  * Processes. No function holds a lock that another thread could wait for, so a child of fork() may use any operator and
  * pool of its parent, whatever the parent's other threads were doing.

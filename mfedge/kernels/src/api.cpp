@@ -36,19 +36,22 @@ int check_not_null(const Argument (&arguments)[N], char* message) {
   return MFEDGE_OK;
 }
 
-int check_data(const mfedge_tensor* tensors, int count, const char* which, char* message) {
+int check_data(const mfedge_tensor* tensors, int count, size_t alignment, const char* which, char* message) {
   for (int i = 0; i < count; ++i) {
     const uintptr_t address = reinterpret_cast<uintptr_t>(tensors[i].data);
-    if (address == 0 || address % alignof(float) != 0)
-      return mfedge::fail(message, "%s %d: expected data at a multiple of %zu bytes, found %s", which, i, alignof(float),
-                          address ? "an address between" : "NULL");
+    if (address == 0) return mfedge::fail(message, "%s %d: expected data, found NULL", which, i);
+    if (address % alignment != 0)
+      return mfedge::fail(message, "%s %d: expected data at a multiple of %zu bytes, found an address between", which, i,
+                          alignment);
   }
   return MFEDGE_OK;
 }
 
-// Constants where their type may lie: a model file may have them at any offset.
+// What is read, where its type may lie: a model file may have its constants at any offset, and so may a runtime that
+// keeps compiled models.
 class Aligned {
  public:
+  Aligned() : at_(nullptr) {}
   Aligned(const void* constants, size_t bytes, size_t alignment) : at_(constants) {
     if (reinterpret_cast<uintptr_t>(constants) % alignment == 0) return;
     at_ = copy_ = mfedge::allocate(bytes);
@@ -63,6 +66,12 @@ class Aligned {
   const void* at_;
   void* copy_ = nullptr;
 };
+
+Aligned align(const mfedge_tensor* inputs, int i, int count) {
+  if (i >= count) return {};
+  const size_t values = static_cast<size_t>(inputs[i].shape[0] * elements(inputs[i]));
+  return {inputs[i].data, values * sizeof(float), alignof(float)};
+}
 
 }  // namespace
 
@@ -149,16 +158,21 @@ int mfedge_operator_run(const mfedge_operator* op, const mfedge_tensor* inputs, 
     if (outputs[i].rank != expected[i].rank ||
         memcmp(outputs[i].shape, expected[i].shape, sizeof(int64_t) * static_cast<size_t>(expected[i].rank)) != 0)
       return mfedge::fail(message, "output %d: not of the shape that mfedge_operator_shapes gives", i);
-  status = check_data(inputs, input_count, "input", message);
-  if (status == MFEDGE_OK) status = check_data(outputs, output_count, "output", message);
+  status = check_data(inputs, input_count, 1, "input", message);
+  if (status == MFEDGE_OK) status = check_data(outputs, output_count, alignof(float), "output", message);
   if (status != MFEDGE_OK) return status;
 
   const float* in[MFEDGE_MAX_INPUTS] = {};
   float* out[MFEDGE_MAX_OUTPUTS] = {};
   const mfedge::Call call = {inputs, in, out};
   const size_t bytes = op->implementation->run(op->kind->kind, op->packed, call, nullptr);
+  const Aligned from[] = {align(inputs, 0, input_count), align(inputs, 1, input_count), align(inputs, 2, input_count)};
+  static_assert(sizeof from == MFEDGE_MAX_INPUTS * sizeof *from, "all inputs");
   void* scratch = pool->borrow(bytes);
-  if (!scratch) {
+  bool found = scratch != nullptr;
+  for (int i = 0; i < input_count; ++i) found &= from[i].get() != nullptr;
+  if (!found) {
+    if (scratch) pool->give_back(scratch);
     mfedge::fail(message, "no memory for %zu bytes of scratch", bytes);
     return MFEDGE_NO_MEMORY;
   }
@@ -166,7 +180,7 @@ int mfedge_operator_run(const mfedge_operator* op, const mfedge_tensor* inputs, 
     const mfedge::FloatMode mode;
     for (int64_t b = 0; b < inputs[0].shape[0]; ++b) {
       for (int i = 0; i < input_count; ++i)
-        in[i] = inputs[i].data + (inputs[i].shape[0] == 1 ? 0 : b * elements(inputs[i]));
+        in[i] = static_cast<const float*>(from[i].get()) + (inputs[i].shape[0] == 1 ? 0 : b * elements(inputs[i]));
       for (int i = 0; i < output_count; ++i) out[i] = const_cast<float*>(outputs[i].data) + b * elements(outputs[i]);
       op->implementation->run(op->kind->kind, op->packed, call, scratch);
     }

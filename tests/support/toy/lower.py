@@ -24,6 +24,12 @@ def write(program: ExportedProgram, path: Path, precision: Precision, outputs: S
         if target not in RULES:
             raise UnknownOperatorError(target, f"toy: cannot lower operator {target}")
     arrays = {name.replace(".", "_"): value.detach().numpy() for name, value in program.state_dict.items()}
-    names = {"operators": np.array([RULES[target] for target in operators]), "outputs": np.array(outputs)}
+    images = [node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder"][-1]
+    sides = [side if isinstance(side, int) else 0 for side in images[2:]]  # 0 is dynamic
+    names = {
+        "sides": np.array(sides),
+        "operators": np.array([RULES[target] for target in operators]),
+        "outputs": np.array(outputs),
+    }
     with path.open("wb") as file:
         np.savez(file, **arrays, **names)

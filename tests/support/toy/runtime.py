@@ -26,7 +26,7 @@ class ToySession:
         arrays = np.load(path)
         self.arrays = {name: arrays[name] for name in arrays.files}
         self.output = str(self.arrays["outputs"][0])
-        shape = (1, 3, None, None)
+        shape = (1, 3, *(int(side) or None for side in self.arrays["sides"]))
         self.metadata = Metadata("toy-runtime", version(), shape, "NCHW", (self.output,), threads, "numpy", "float32")
 
     def run(self, images: Array) -> dict[str, Array]:
