@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.artifacts import manifest_1
 from mfedge.artifacts.folder import MANIFEST, check_sums
 from mfedge.data.images import Preprocessing
@@ -24,11 +24,12 @@ from mfedge.families.spec import Name
 from mfedge.formats.table import FORMATS
 from mfedge.kernels.find import ABI, KERNELS
 from mfedge.precisions import PRECISIONS
+from mfedge.runtimes.table import RUNTIMES
 from mfedge.sizes import LARGEST, Size
 from mfedge.tasks.table import TASKS
 
 SCHEMA = 2
-STORED = files.Stored("a manifest", "", SCHEMA, 16 << 20, ArtifactError)
+STORED = reading.Stored("a manifest", "", SCHEMA, 16 << 20, ArtifactError)
 
 Side = Annotated[int, Meta(ge=1, le=LARGEST)]  # of an input, pixels
 Dimension = Annotated[int, Meta(ge=1, le=1 << 31)]
@@ -131,13 +132,17 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def opened(folder: Path) -> Manifest:
-    """The manifest of an artifact folder whose files are the ones that were exported.
+    """The manifest of an artifact folder whose files are the ones that were exported, and whose model is what it says.
 
     Raises:
-        ArtifactError: as `read`, or a file is missing, added or changed.
+        ArtifactError: as `read`; a file is missing, added or changed; or the model has other kernels.
     """
     manifest = read(folder)
     check_sums(folder, manifest.files)
+    model, row = folder / manifest.model, RUNTIMES[FORMATS[manifest.format].runtime]
+    found = "native" if row.kernels and row.open().is_native(model) else "portable"
+    if found != manifest.kernels:
+        raise ArtifactError(f"{model}: kernels: the manifest says {manifest.kernels}, found {found}; export it again")
     return manifest
 
 
@@ -150,7 +155,7 @@ def read(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not os.path.isfile(path):
         raise ArtifactError(f"{folder}: not an artifact: expected a folder with {MANIFEST}")
-    manifest = files.load(path, STORED, {1: lambda data: _of_1(path, data), 2: lambda data: _of_2(path, data)})
+    manifest = reading.load(path, STORED, {1: lambda data: _of_1(path, data), 2: lambda data: _of_2(path, data)})
     _known(path, "task", manifest.task, TASKS)
     _known(path, "format", manifest.format, FORMATS)
     _known(path, "precision", manifest.precision, PRECISIONS)

@@ -29,7 +29,6 @@ def load(folder: Path, runtime: str | None = None, threads: int = 1) -> tuple[Ma
     session = runtimes.load(model, runtime or FORMATS[manifest.format].runtime, threads)
     told = session.metadata
     for what, expected, found in (
-        ("kernels", manifest.kernels, told.kernels),
         ("input", (manifest.input.layout, manifest.input.shape), (told.layout, told.input_shape)),
         ("outputs", sorted(output.name for output in manifest.outputs), sorted(told.outputs)),
     ):

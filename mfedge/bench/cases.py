@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mfedge import files, resources, zoo
+from mfedge import reading, resources, zoo
 from mfedge.artifacts import manifest
 from mfedge.artifacts.folder import MANIFEST
 from mfedge.artifacts.manifest import Manifest
@@ -72,7 +72,7 @@ def resolve(
             found = True
             digest, count = checksum(path)
             norms = batch_norms(path)
-            cases += [Case(name, runtime, size, str(files.real(path)), digest, count, norms) for size in sizes]
+            cases += [Case(name, runtime, size, str(reading.real(path)), digest, count, norms) for size in sizes]
         if not found:
             raise UsageError(_not_found(model, wanted))
     return cases
@@ -94,19 +94,8 @@ def _artifact(path: Path) -> Size | None:
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """Of an artifact folder, whose model has the kernels that its manifest says; None of any other folder.
-
-    Raises:
-        ArtifactError: a file is not the one exported, or the model is another one than the manifest says.
-    """
-    if not os.path.lexists(folder / MANIFEST):
-        return None
-    written = manifest.opened(folder)
-    model, row = folder / written.model, RUNTIMES[FORMATS[written.format].runtime]
-    found = "native" if row.kernels and row.open().is_native(model) else "portable"
-    if found != written.kernels:
-        raise ArtifactError(f"{model}: kernels: the manifest says {written.kernels}, found {found}; export it again")
-    return written
+    """Of an artifact folder; None of any other folder."""
+    return manifest.opened(folder) if os.path.lexists(folder / MANIFEST) else None
 
 
 def _file(model: str, runtime: str, exporter: Exporter) -> Path | None:
@@ -137,7 +126,7 @@ def find(path: Path, runtime: str) -> Path | None:
         UsageError: nothing is there, or a folder holds several files of that kind.
     """
     suffix = RUNTIMES[runtime].suffix
-    files.name_of(files.real(path))  # neither a result nor a runtime could be told of another
+    reading.name_of(reading.real(path))  # neither a result nor a runtime could be told of another
     if os.path.isfile(path):
         return path if path.suffix == suffix else None
     if not os.path.isdir(path):  # False too of a name that no file can have
@@ -155,7 +144,7 @@ def checksum(path: Path) -> tuple[str, int]:
     """SHA-256 and bytes of a model: the file, and what lies beside it with its weights.
 
     Raises:
-        ArtifactError: a file cannot be read, or is larger than files.LARGEST.
+        ArtifactError: a file cannot be read, or is larger than reading.LARGEST.
     """
     digest, count = hashlib.sha256(), 0
     row = next((row for row in FORMATS.values() if row.suffix == path.suffix), None)
@@ -182,7 +171,7 @@ def batch_norms(path: Path) -> int | None:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    with files.opened(path, files.LARGEST, ArtifactError) as file:
+    with reading.opened(path, reading.LARGEST, ArtifactError) as file:
         while chunk := file.read(1 << 20):
             yield chunk
 
@@ -192,7 +181,7 @@ def names(models: Sequence[str]) -> list[str]:
     short, folders = [], []
     for model in models:
         path, suffix = _origin(model)
-        folders.append(files.real(path).parent.name)
+        folders.append(reading.real(path).parent.name)
         if suffix is not None:
             short.append(path.name.removesuffix(".toml") + suffix)
         elif path.stem == "model" and path.parent.name:
@@ -215,8 +204,8 @@ def place(model: str, models: Sequence[str]) -> int | None:
     if model in found:
         return found.index(model)
     path, suffix = _origin(model)
-    spelled = [(files.real(other), with_) for other, with_ in map(_origin, models)]
-    return spelled.index((files.real(path), suffix)) if (files.real(path), suffix) in spelled else None
+    spelled = [(reading.real(other), with_) for other, with_ in map(_origin, models)]
+    return spelled.index((reading.real(path), suffix)) if (reading.real(path), suffix) in spelled else None
 
 
 def _origin(model: str) -> tuple[Path, str | None]:
