@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mfedge import files
+from mfedge import files, reading
 from mfedge.errors import CheckpointError
 from mfedge.families.spec import Spec
 from mfedge.families.table import family_of
@@ -67,7 +67,7 @@ def read_state_dict(path: Path, limits: Limits | None = LIMITS) -> dict[str, Ten
         CheckpointError: not readable that way, with the way out.
     """
     try:
-        with files.open_regular(path) as file:
+        with reading.open_regular(path) as file:
             head = file.read(16)
         if limits is None or not _is_torch_file(head):
             return _tensors(_content(path, head), path)

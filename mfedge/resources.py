@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mfedge import files
+from mfedge import reading
 from mfedge.errors import UsageError
 
 MAX_TOML_BYTES = 64 << 10  # the largest that ships has 2 KB
@@ -62,7 +62,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read, is larger than 64 KiB, or is no TOML.
     """
-    data = files.read(path, MAX_TOML_BYTES, UsageError)
+    data = reading.read(path, MAX_TOML_BYTES, UsageError)
     try:
         return parse_toml(data.decode("utf-8"))
     except ValueError as error:

@@ -22,7 +22,7 @@ import mfedge
 from mfedge.checkpoint import convert, load_weights, read_state_dict, write_safetensors
 from mfedge.errors import CheckpointError, UsageError
 from mfedge.families.mobile_former.public_names import from_public_names
-from mfedge.files import sha256
+from mfedge.reading import sha256
 from mfedge.workers.process import Limits
 from mfedge.zoo import SEED, load_spec
 from tests.conftest import network

@@ -97,7 +97,7 @@ def test_the_readme_s_python_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     scope: dict[str, object] = {}
     exec(code, scope)
-    assert not scope["network"].training  # type: ignore[attr-defined]
+    assert not scope["network"].training
 
 
 def test_the_readme_s_toml_is_a_variant(tmp_path: Path) -> None:

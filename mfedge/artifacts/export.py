@@ -146,7 +146,7 @@ def _write(request: Request, row: Format, source: Source, staging: Path, progres
 def _outputs(source: Source) -> tuple[TensorInfo, ...]:
     """Names and layouts are the task's, shapes the trace's."""
     nodes = source.program.graph.output_node().args[0]
-    shapes = [tuple(s if isinstance(s, int) else None for s in node.meta["val"].shape) for node in nodes]  # type: ignore[union-attr]
+    shapes = [tuple(s if isinstance(s, int) else None for s in node.meta["val"].shape) for node in nodes]
     return tuple(
         TensorInfo(name, shape, layout)
         for (name, layout), shape in zip(source.task.outputs.items(), shapes, strict=True)

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mfedge import files
+from mfedge import files, reading
 from mfedge.errors import ArtifactError, UsageError
 
-MANIFEST = "manifest.json"
+MANIFEST = files.SEALED
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def check_destination(destination: Path) -> None:
 
 def file_sums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file but the manifest, by name, sorted."""
-    return {path.name: files.sha256(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    return {path.name: reading.sha256(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
 
 
 def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
@@ -53,7 +53,7 @@ def check_sums(folder: Path, sums: Mapping[str, str]) -> None:
     changed = [
         name
         for name, digest in sorted(sums.items())
-        if name in present and files.sha256(folder / name, ArtifactError) != digest
+        if name in present and reading.sha256(folder / name, ArtifactError) != digest
     ]
     complaints = [
         f"{what}: {', '.join(names)}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from mfedge import files
+from mfedge import reading
 from mfedge.arrays import Array, random_images
 from mfedge.data.images import Pixels, Preprocessing, crop, load_image, normalise, photograph, preprocess
 from mfedge.errors import ArtifactError
@@ -62,7 +62,7 @@ class Proof:
         """
         path = folder / (FILE_1 if schema == 1 else FILE)
         with foreign.opening("safetensors", path):
-            tensors = safetensors.numpy.load(files.read(path, LIMIT, ArtifactError))
+            tensors = safetensors.numpy.load(reading.read(path, LIMIT, ArtifactError))
         proof = cls(preprocessing, {}, regenerated=schema == 1)
         proof._from = str(path)
         for name, value in tensors.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.count import check_size
 from mfedge.errors import CheckpointError, UsageError
 from mfedge.families.spec import Spec
@@ -104,4 +104,4 @@ def weights_sha256(path: Path) -> str:
     Raises:
         CheckpointError: it cannot be read.
     """
-    return files.sha256(path, CheckpointError)
+    return reading.sha256(path, CheckpointError)

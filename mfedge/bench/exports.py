@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from mfedge import cache, files, resources
+from mfedge import cache, files, reading, resources
 from mfedge.artifacts import manifest
 from mfedge.artifacts.request import Request
 from mfedge.bench.measure.environment import libraries
@@ -130,7 +130,7 @@ def _content(spec: Spec) -> str:
 def _native_toml(spec: Spec, place: Path) -> Path:
     """What PyTorch runs with native kernels: the whole spec in a file whose name says so."""
     check_kernels(spec)
-    built = files.sha256(kernels_built.path("kernels"))
+    built = reading.sha256(kernels_built.path("kernels"))
     lines = [f"# Native kernels of {built[:20]}.", *(f"{k} = {_toml(v)}" for k, v in to_dict(spec).items())]
     path = place / f"{spec.name}{NATIVE_SUFFIX}"
     files.write(path, "".join(f"{line}\n" for line in lines).encode())

@@ -9,7 +9,7 @@ import typer
 
 from mfedge import resources
 from mfedge.cli import console
-from mfedge.cli.options import Json, completing, limits, runtimes_of_artifacts, variants
+from mfedge.cli.options import Core, Json, completing, limits, runtimes_of_artifacts, variants
 from mfedge.errors import Exit
 
 if TYPE_CHECKING:
@@ -33,14 +33,7 @@ def count(
             autocompletion=completing(variants),
         ),
     ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on",
-            help="A core of benchmarks/cores/: cortex-a76, cortex-a55, …, or ./FILE.toml.",
-            autocompletion=completing(lambda: resources.names("benchmarks/cores")),
-        ),
-    ] = None,
+    on: Core = None,
     sizes: Annotated[
         str | None, typer.Option("--size", "--sizes", help='"512", "224,512", "320x256"; default: its own, or 224.')
     ] = None,

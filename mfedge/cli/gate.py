@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mfedge import resources
 from mfedge.cli import console
-from mfedge.cli.options import MEMORY, TIME, Cpu, Json, MaxMemory, MaxTime, completing, limits, runtimes_of_artifacts
+from mfedge.cli.options import (
+    MEMORY,
+    TIME,
+    Core,
+    Cpu,
+    Json,
+    MaxMemory,
+    MaxTime,
+    completing,
+    limits,
+    runtimes_of_artifacts,
+)
 from mfedge.errors import UsageError
 from mfedge.text import line
 
@@ -48,14 +58,7 @@ def gate(
     count: Annotated[
         bool, typer.Option("--count", help="Count instructions; time only what they say has changed.")
     ] = False,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on",
-            help="The emulated core of --count; default: the stored one, or avx2.",
-            autocompletion=completing(lambda: resources.names("benchmarks/cores")),
-        ),
-    ] = None,
+    on: Core = None,
     count_limit: Annotated[
         str, typer.Option("--count-limit", help="Growth of all instructions that is still allowed.")
     ] = "0.5%",
@@ -78,6 +81,7 @@ def gate(
     Exit code 0 pass, 1 regression, 2 usage, 3 inconclusive (no pass), 4 environment mismatch, 5 outputs differ.
     """
     from mfedge import files as store
+    from mfedge import reading
     from mfedge.bench.cases import default_size
     from mfedge.bench.gate import report as gate_report
     from mfedge.bench.gate.judge import Settings
@@ -93,18 +97,18 @@ def gate(
         cpu=chosen_cpu(cpu), timeout_seconds=worker.seconds, memory_bytes=worker.memory_bytes,
         count_limit=share(count_limit), library_limit=share(library_limit),
     )  # fmt: skip
-    outputs = [store.real(path) for path in (markdown, junit, save_figures) if path is not None]
+    outputs = [reading.real(path) for path in (markdown, junit, save_figures) if path is not None]
     if len(set(outputs)) < len(outputs):
         raise UsageError("--markdown, --junit and --save-figures: expected a file for each, found one for several")
     for place in outputs:
-        if place in (store.real(candidate), store.real(baseline)) and place.suffix != ".json":
+        if place in (reading.real(candidate), reading.real(baseline)) and place.suffix != ".json":
             raise UsageError(f"{place}: expected a file to write, found one that is compared; choose another place")
         store.check_writable(place)
     stored = baseline.suffix == ".json"
     if count and stored:
         report = _against_counts(baseline, candidate, settings, sizes, runtimes, on)
     else:
-        at = [default_size(str(store.real(candidate)))] if sizes is None else parse_sizes(sizes)
+        at = [default_size(str(reading.real(candidate)))] if sizes is None else parse_sizes(sizes)
         core = (on or "avx2") if count else None
         report = _gate(baseline, candidate, settings, at, runtimes, figures_only or stored, save_figures, core, timed)
     for path, data in ((markdown, gate_report.markdown(report).encode()), (junit, gate_report.junit(report))):
@@ -131,7 +135,7 @@ def _gate(
     """Count, then measure; what ends it early is a report too."""
     from msgspec.structs import replace
 
-    from mfedge import files as store
+    from mfedge import reading
     from mfedge.bench.count import cores
     from mfedge.bench.gate import counting, counts
     from mfedge.bench.gate import report as gate_report
@@ -139,7 +143,7 @@ def _gate(
     from mfedge.bench.gate.run import Gate
     from mfedge.errors import GateError
 
-    names = line(store.real(baseline).name), line(store.real(candidate).name)
+    names = line(reading.real(baseline).name), line(reading.real(candidate).name)
     pairs = [] if baseline.suffix == ".json" else _pairs(baseline, candidate, sizes, runtimes)
     figures = _figures(baseline, candidate, pairs, sizes[0], settings, save_figures)
     code, reasons = conclude((), figures)
@@ -171,7 +175,7 @@ def _against_counts(
     """The candidate against stored counts, whose runtimes and sizes are taken unless others are asked for."""
     from msgspec.structs import replace
 
-    from mfedge import files as store
+    from mfedge import reading
     from mfedge.bench.cases import resolve
     from mfedge.bench.count import schema
     from mfedge.bench.gate import counting, counts
@@ -185,9 +189,9 @@ def _against_counts(
     if on not in (None, stored.core_name):
         raise UsageError(f"--on {on}: the stored counts are of {stored.core_name}; leave it out, or count them again")
     at = list({count.size: None for count in stored.counts}) if sizes is None else parse_sizes(sizes)
-    cases = resolve([str(store.real(candidate))], names(runtimes) if runtimes else None, at)
+    cases = resolve([str(reading.real(candidate))], names(runtimes) if runtimes else None, at)
     stored, cases = counts.matching(stored, cases)
-    sides = line(store.real(baseline).name), line(store.real(candidate).name)
+    sides = line(reading.real(baseline).name), line(reading.real(candidate).name)
     made = Report(SCHEMA, *sides, 0, "", (), settings, {}, (), {}, 0, 0.0, counted_on=stored.core.title)
     try:
         with console.progress() as progress:
@@ -200,13 +204,13 @@ def _against_counts(
 
 def _pairs(baseline: Path, candidate: Path, sizes: list[Size], runtimes: str | None) -> list[Pair]:
     """Every runtime × size that both sides can be measured in."""
-    from mfedge import files as store
+    from mfedge import reading
     from mfedge.bench.cases import resolve
     from mfedge.bench.quantities import names
 
     wanted = names(runtimes) if runtimes else None
     before, after = (
-        {(case.runtime, case.size): case for case in resolve([str(store.real(path))], wanted, sizes)}
+        {(case.runtime, case.size): case for case in resolve([str(reading.real(path))], wanted, sizes)}
         for path in (baseline, candidate)
     )
     pairs = [(before[key], after[key]) for key in before if key in after]

@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 
 import typer
 
-from mfedge import files, plugins
+from mfedge import files, plugins, reading
 from mfedge.cli import console, signals
 from mfedge.errors import Exit, FaultError, MfedgeError
 
@@ -99,7 +99,7 @@ def _answer(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno in files.FULL:
         return Exit.STORAGE, str(files.storage_error(Path(error.filename or "standard output"), error))
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # which the simplest look at a path may raise
-        return Exit.USAGE, f"{error.filename}: {files.TOO_LONG}"
+        return Exit.USAGE, f"{error.filename}: {reading.TOO_LONG}"
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Exit.STORAGE, "out of memory: this command needs more than there is; take a smaller size or model"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):

@@ -47,7 +47,15 @@ MaxMemory = Annotated[
     str, typer.Option("--max-memory", metavar="SIZE", help='Of the process that opens the file: "512M", "8G".')
 ]
 MaxTime = Annotated[
-    str, typer.Option("--max-time", metavar="DURATION", help="That it may take between two signs of life.")
+    str, typer.Option("--max-time", metavar="DURATION", help="That it may take without a sign of progress.")
+]
+Core = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        help="The emulated core: a file of benchmarks/cores/, or ./FILE.toml; of the gate: the stored one, or avx2.",
+        autocompletion=completing(lambda: resources.names("benchmarks/cores")),
+    ),
 ]
 Variant = Annotated[
     str,

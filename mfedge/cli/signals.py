@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 received: int | None = None  # the signal that ends this run
@@ -23,11 +24,11 @@ def unwind() -> None:
     _handle(_raise)
 
 
-def _handle(action: object) -> None:
+def _handle(action: Callable[[int, FrameType | None], None]) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last one is not known to Windows
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-            signal.signal(number, action)  # type: ignore[arg-type]
+            signal.signal(number, action)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mfedge import files
+from mfedge import files, reading
 from mfedge.cli import console
 from mfedge.cli.options import MEMORY, TIME, Json, MaxMemory, MaxTime, limits
 from mfedge.errors import UsageError
@@ -44,7 +44,7 @@ def convert(
         "file": str(destination),
         "tensors": count,
         "bytes": destination.stat().st_size,
-        "sha256": files.sha256(destination),
+        "sha256": reading.sha256(destination),
     }
     if json:
         console.print_json(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from mfedge import files
+from mfedge import reading
 from mfedge.errors import ArtifactError
 
 IMAGENET_CLASSES = 1000
@@ -25,7 +25,7 @@ def read(path: Path, num_classes: int) -> list[str]:
     Raises:
         ArtifactError: not a text of so many lines.
     """
-    data = files.read(path, MOST_BYTES, ArtifactError)
+    data = reading.read(path, MOST_BYTES, ArtifactError)
     try:
         found = data.decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:

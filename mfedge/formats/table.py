@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.errors import ArtifactError, UnknownOperatorError, UnsupportedError, UsageError
 from mfedge.precisions import Precision
 from mfedge.sizes import Size
@@ -109,7 +109,7 @@ class Format(Struct, frozen=True):
             ArtifactError: a FIFO, a device or a folder is in a file's place, or nothing, or one is too large.
         """
         for file in self.files_of(path):
-            files.check(file, ArtifactError)
+            reading.check(file, ArtifactError)
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self.package}.{name}")

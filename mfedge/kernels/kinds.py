@@ -85,7 +85,7 @@ FIELDS = _fields()
 def broken_rule(row: Row, config: Mapping[str, int]) -> str | None:
     """The first of a kind's rules that a configuration breaks: the field, what is expected and what was found."""
     for word in row.rules.split():
-        name, sign, other = re.fullmatch(r"(\w+)([|=]?)(\w*):?", word).groups()  # type: ignore[union-attr]
+        name, sign, other = re.fullmatch(r"(\w+)([|=]?)(\w*):?", word).groups()  # type: ignore[union-attr]  # ours
         value, field = config[name], FIELDS[name]
         if sign == "=":
             if value != int(other):

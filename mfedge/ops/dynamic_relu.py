@@ -49,11 +49,11 @@ def check_shapes(features: Tensor, slope1: Tensor, slope2: Tensor) -> None:
         expected = f"({B}, {C}) or {describe(features.shape)}"
         torch._check_value(
             slope.dim() in (2, 4) and slope.dim() == slope1.dim() and slope.shape[1] == C,
-            lambda: f"mfedge::dynamic_relu: {name} must be {expected}, found {describe(slope.shape)}",  # noqa: B023
+            lambda: f"mfedge::dynamic_relu: {name} must be {expected}, found {describe(slope.shape)}",  # noqa: B023 - called at once
         )
         torch._check_value(
             slope.shape[0] in (1, B) if slope.dim() == 2 else tuple(slope.shape) == (B, C, H, W),
-            lambda: f"mfedge::dynamic_relu: {name} must be {expected}, found {describe(slope.shape)}",  # noqa: B023
+            lambda: f"mfedge::dynamic_relu: {name} must be {expected}, found {describe(slope.shape)}",  # noqa: B023 - called at once
         )
 
 

@@ -46,7 +46,7 @@ def register_whole(kind: Kind, reference: Callable[P, R]) -> Callable[P, R]:
         if packed.serves(*tensors) and packed.serves_weights(*constants):
             outputs = packed.of_weights(kind, config, *constants)(*tensors)
         else:
-            results: Any = reference(*arguments)  # type: ignore[call-arg]
+            results: Any = reference(*arguments)  # type: ignore[call-arg]  # its signature is the operator's
             outputs = [result.contiguous() for result in ([results] if single else results)]  # as the fake promises
         return outputs[0] if single else tuple(outputs)
 

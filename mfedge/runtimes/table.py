@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.errors import ArtifactError, MissingRuntimeError, UsageError
 from mfedge.workers import foreign
 
@@ -137,7 +137,7 @@ def load(path: Path, runtime: str | None = None, threads: int = 1) -> Session:
     if file.suffix != row.suffix:
         raise UsageError(f"{path}: {row.name} takes {row.suffix} files, found {file.suffix or 'no suffix'}")
     opened = row.open()
-    files.check(file, ArtifactError)
+    reading.check(file, ArtifactError)
     with foreign.opening(row.label, file):
         return opened.load(file, threads)
 

@@ -49,7 +49,7 @@ def isolated(
         )
         with _worker(limits, environment) as worker:
             value = _answer(worker, request, progress)
-        return decode(value, get_type_hints(function)["return"])  # type: ignore[no-any-return]
+        return decode(value, get_type_hints(function)["return"])  # type: ignore[no-any-return]  # is a T
 
     return call
 

@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from mfedge import files, plugins
+from mfedge import plugins, reading
 from mfedge.errors import MfedgeError
 from mfedge.workers import foreign, messages
 from mfedge.workers.process import PARENT
@@ -58,7 +58,7 @@ def encode(value: Any) -> bytes:
     Raises:
         UsageError: a path that nobody can be told of.
     """
-    return msgspec.json.encode(value, enc_hook=files.name_of)
+    return msgspec.json.encode(value, enc_hook=reading.name_of)
 
 
 def resolve(name: str) -> Any:

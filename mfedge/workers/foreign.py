@@ -28,8 +28,8 @@ CHECK = re.compile(r"Check '.*?' failed at \S+:\d+:\s*")  # how OpenVINO begins 
 PLACES = ("Exception from ", "Traceback ", "File ")  # lines that name a place in a library's sources
 
 # A worker puts its own functions here.
-announce: Callable[[str, Path, type[MfedgeError]], None] = lambda library, path, refuse: None  # noqa: E731
-sign_of_life: Callable[[], None] = lambda: None  # noqa: E731
+announce: Callable[[str, Path, type[MfedgeError]], None] = lambda library, path, refuse: None  # noqa: E731 - a place
+sign_of_life: Callable[[], None] = lambda: None  # noqa: E731 - a place, not a function
 _last = 0.0
 
 

@@ -277,4 +277,4 @@ def command(output: Path, name: str) -> list[str]:
 
 def run_export(output: Path, name: str, **options: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command(output, name), capture_output=True, text=True, env=environment, **options)  # type: ignore[call-overload]
+    return subprocess.run(command(output, name), capture_output=True, text=True, env=environment, **options)

@@ -18,7 +18,7 @@ ONNX, SIZE = FORMATS["onnx"], Size(224, 320)
 
 
 def name(variant: str = "26m", *overrides: str, size: Size | None = SIZE, **options: object) -> str:
-    return Request.of(load_spec(variant, overrides), ("onnx",), size, **options).name(ONNX)  # type: ignore[arg-type]
+    return Request.of(load_spec(variant, overrides), ("onnx",), size, **options).name(ONNX)
 
 
 def test_what_ships_is_named_in_words() -> None:
@@ -64,7 +64,7 @@ def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_an_unknown_name_is_refused(formats: tuple[str, ...], options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Request.of(load_spec("26m"), formats, None, **options)  # type: ignore[arg-type]
+        Request.of(load_spec("26m"), formats, None, **options)
 
 
 def test_a_format_given_twice_counts_once() -> None:

@@ -79,7 +79,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path: Path, monkeypatch
     real = Path.open
 
     def full(self: Path, *args: object, **kwargs: object) -> object:
-        return real(Path("/dev/full") if target.parent in self.parents else self, *args, **kwargs)  # type: ignore[call-overload]
+        return real(Path("/dev/full") if target.parent in self.parents else self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(StorageError) as caught:

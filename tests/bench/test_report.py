@@ -190,7 +190,7 @@ def test_what_disturbs_is_said_first(result: Result) -> None:
 )
 def test_unfair_comparisons_are_named(result: Result, change: dict[str, object], says: str) -> None:
     assert all(check.fair for check in fairness.checks(result))
-    cases = (replace(result.cases[0], **change), *result.cases[1:])  # type: ignore[arg-type]
+    cases = (replace(result.cases[0], **change), *result.cases[1:])
     assert any(check.fair is False and says in check.text for check in fairness.checks(replace(result, cases=cases)))
 
 

@@ -18,8 +18,8 @@ from tests.bench.conftest import CaseMaker
 from tests.bench.fake import LOADER
 
 
-def run(cases: list, protocol: Protocol, **options: object) -> Result:  # type: ignore[type-arg]
-    return rounds.Run(cases, protocol, "reference", loader=LOADER, **options).execute()  # type: ignore[arg-type]
+def run(cases: list, protocol: Protocol, **options: object) -> Result:
+    return rounds.Run(cases, protocol, "reference", loader=LOADER, **options).execute()
 
 
 def test_ratio_samples_and_order(make_case: CaseMaker, quick: Protocol) -> None:
@@ -77,7 +77,7 @@ def test_a_worker_killed_from_outside(make_case: CaseMaker, quick: Protocol) -> 
     original = driver.Worker.__init__
 
     def remember(self: driver.Worker, *args: object, **kwargs: object) -> None:
-        original(self, *args, **kwargs)  # type: ignore[arg-type]
+        original(self, *args, **kwargs)
         workers.append(self)
 
     patch = pytest.MonkeyPatch()

@@ -84,7 +84,7 @@ def run(tries: list[Break], made: World, place: Path) -> Iterator[Broken]:
     def one(index: int) -> Broken:
         world = made.copy(place / f"world-{index}")
         try:
-            return tries[index](world=world)  # type: ignore[call-arg]
+            return tries[index](world=world)
         finally:
             shutil.rmtree(world.folder)
 

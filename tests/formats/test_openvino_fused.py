@@ -242,7 +242,7 @@ def test_a_library_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch, 
     library = extension()
     (tmp_path / library.name).write_bytes(
         b"\x7fELF" + library.read_bytes()[4:64] + BUILT_FOR.search(library.read_bytes())[0]
-    )  # type: ignore[index]
+    )
     monkeypatch.setenv("MFEDGE_NATIVE_LIB", str(tmp_path))
     with pytest.raises(MissingRuntimeError, match=r"^native kernels: OpenVINO [\d.]+ cannot load .*reinstall mfedge$"):
         runtimes.load(tmp_path / "model.xml")

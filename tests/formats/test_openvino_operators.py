@@ -205,7 +205,7 @@ def test_a_wrong_count_of_weights_is_refused(name: str, kind: Kind, config: Conf
     for which, array in vectors(kind, config).items():
         constants = {**vectors(kind, config), which: random(array.size + change)}
         message = rf"^mfedge\.{name} '.*': {which}: expected {array.size} values, found shape \[{array.size + change}\]"
-        refused(message, lambda: one_operator(name, inputs, constants, config._asdict()))  # noqa: B023
+        refused(message, lambda: one_operator(name, inputs, constants, config._asdict()))  # noqa: B023 - called at once
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_wrong_shape_that_shows_when_it_runs_is_refused() -> None:
         ("attended", (2, 5, 20)),
     ):
         message = rf"mfedge\.Block '.*': {name}: expected .*, found \[{','.join(map(str, shape))}\]"
-        refused(message, lambda: run_one(model, {**inputs, name: random(*shape)}))  # noqa: B023
+        refused(message, lambda: run_one(model, {**inputs, name: random(*shape)}))  # noqa: B023 - called at once
 
 
 def test_a_model_evaluates_itself() -> None:

@@ -18,7 +18,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper
 from PIL import Image
 
-from mfedge import files, resources, runtimes
+from mfedge import reading, resources, runtimes
 from mfedge.artifacts import manifest
 from mfedge.artifacts.proof import FILE
 from mfedge.artifacts.verify import verify
@@ -211,7 +211,7 @@ def odd(path: Path) -> dict[str, Callable[[], object]]:
 
 def sparse(path: Path) -> None:
     path.touch()
-    os.truncate(path, files.LARGEST + 1)
+    os.truncate(path, reading.LARGEST + 1)
 
 
 @pytest.mark.parametrize("kind", odd(Path()))

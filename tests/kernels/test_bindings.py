@@ -151,7 +151,7 @@ def test_weights_of_an_ir_lie_at_any_offset(tmp_path: Path) -> None:
     ir = IR(tmp_path)
     expected = ir.run(ir.xml)
     for shift in (1, 2, 3):
-        moved, places = re.subn(r'offset="(\d+)"', lambda found: f'offset="{int(found[1]) + shift}"', ir.xml)  # noqa: B023
+        moved, places = re.subn(r'offset="(\d+)"', lambda found: f'offset="{int(found[1]) + shift}"', ir.xml)  # noqa: B023 - called at once
         assert places == 2
         found = ir.run(moved, bytes(shift) + ir.weights)
         assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))

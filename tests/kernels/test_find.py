@@ -21,7 +21,7 @@ ORDERS = {1: "little", 2: "big"}
 
 def elf(machine: int, order: int = 1) -> bytes:
     """The header of a shared object for 64-bit machines."""
-    numbers = [(3).to_bytes(2, ORDERS[order]), machine.to_bytes(2, ORDERS[order])]  # type: ignore[arg-type]
+    numbers = [(3).to_bytes(2, ORDERS[order]), machine.to_bytes(2, ORDERS[order])]
     return b"\x7fELF" + bytes((2, order, 1)) + bytes(9) + b"".join(numbers) + bytes(100)
 
 

@@ -61,7 +61,7 @@ def test_a_row_is_in_the_languages_that_it_is_written_in(name: str) -> None:
     row = KINDS[name]
     named: set[str] = set()
     for word in row.rules.split():
-        left, sign, right = re.fullmatch(r"(\w+)([|=]?)(\w*):?", word).groups()  # type: ignore[union-attr]
+        left, sign, right = re.fullmatch(r"(\w+)([|=]?)(\w*):?", word).groups()
         assert left in FIELDS and (right in FIELDS if sign == "|" else True)
         assert not sign or {left, right if sign == "|" else left} <= named, "after both have been named: none is 0"
         named.add(left)

@@ -33,7 +33,7 @@ def refused(function: Callable[[Path], Any], limits: Limits = QUICK, **options: 
 def test_the_same_value_and_progress(capfd: pytest.CaptureFixture[str]) -> None:
     heard: list[str] = []
     call = isolated(code.behave, QUICK, heard.append)
-    answer = call(FILE, Size(32, 64), numbers=[1.5, 2.0], none=None)  # type: ignore[call-arg]  # progress is the worker's
+    answer = call(FILE, Size(32, 64), numbers=[1.5, 2.0], none=None)
     assert answer == code.Answer(str(FILE), Size(32, 64), (1.5, 2.0), None)
     assert heard == ["half done"]
     assert capfd.readouterr() == ("", ""), "what a library prints is not the caller's output"

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.bench import stored
 from mfedge.bench.count.classes import Class
 from mfedge.bench.count.cores import Core
 from mfedge.errors import UsageError
 from mfedge.sizes import Size
 
-STORED = files.Stored("counts", "mfedge.count", 1, 256 << 20, UsageError)
+STORED = reading.Stored("counts", "mfedge.count", 1, 256 << 20, UsageError)
 SCHEMA = f"{STORED.schema}/{STORED.current}"
 
 
@@ -122,7 +122,7 @@ def read(path: Path) -> Counts:
     Raises:
         UsageError: no such file, or not of this schema.
     """
-    return files.load(path, STORED, {1: _checked})
+    return reading.load(path, STORED, {1: _checked})
 
 
 def _checked(data: bytes) -> Counts:

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.bench import stored
 from mfedge.bench.cases import checksum
 from mfedge.bench.stored import Count, Text
@@ -17,7 +17,7 @@ from mfedge.errors import UsageError
 from mfedge.formats.table import read_graph
 from mfedge.sizes import Size
 
-STORED = files.Stored("stored figures", "mfedge.figures", 1, 16 << 20, UsageError)
+STORED = reading.Stored("stored figures", "mfedge.figures", 1, 16 << 20, UsageError)
 SCHEMA = f"{STORED.schema}/{STORED.current}"
 TRANSPOSES = {"Transpose", "TRANSPOSE"}
 CONSTANTS = {"Constant"}
@@ -94,7 +94,7 @@ def read(path: Path) -> Figures:
     Raises:
         UsageError: no such file, or not of this schema.
     """
-    return files.load(path, STORED, {1: lambda data: msgspec.json.decode(data, type=Figures)})
+    return reading.load(path, STORED, {1: lambda data: msgspec.json.decode(data, type=Figures)})
 
 
 def encode(figures: Figures) -> bytes:

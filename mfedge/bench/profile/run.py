@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from mfedge import files
+from mfedge import reading
 from mfedge.arrays import random_images
 from mfedge.bench import stored
 from mfedge.bench.cases import checksum
@@ -114,4 +114,4 @@ def read(path: Path) -> Profile:
     Raises:
         UsageError: no such file, or not of this schema.
     """
-    return files.load(path, STORED, {1: lambda data: msgspec.json.decode(data, type=Profile)})
+    return reading.load(path, STORED, {1: lambda data: msgspec.json.decode(data, type=Profile)})

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.bench.profile import parts
 from mfedge.bench.stored import MOST_OPERATORS, Count, Seconds, Text
 from mfedge.errors import UsageError
 from mfedge.sizes import Size
 
-STORED = files.Stored("a profile", "mfedge.profile", 1, 64 << 20, UsageError)
+STORED = reading.Stored("a profile", "mfedge.profile", 1, 64 << 20, UsageError)
 SCHEMA = f"{STORED.schema}/{STORED.current}"
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from mfedge import files
+from mfedge import reading
 from mfedge.bench import stored
 from mfedge.bench.measure.environment import Environment, Moment
 from mfedge.bench.results.intervals import Round
@@ -23,7 +23,7 @@ from mfedge.runtimes.base import Metadata
 from mfedge.sizes import Size
 from mfedge.workers.process import Limits
 
-STORED = files.Stored("a result", "mfedge.bench", 2, 64 << 20, UsageError)
+STORED = reading.Stored("a result", "mfedge.bench", 2, 64 << 20, UsageError)
 SCHEMA = f"{STORED.schema}/{STORED.current}"
 
 Status = Literal["ok", "failed", "killed", "timeout", "threads", "unmeasured"]
@@ -154,7 +154,7 @@ def read(path: Path) -> Result:
     Raises:
         UsageError: no such file, not JSON, or of no schema that this version reads; the message says which field.
     """
-    result = files.load(path, STORED, {1: _of_1, 2: lambda data: msgspec.json.decode(data, type=Result)})
+    result = reading.load(path, STORED, {1: _of_1, 2: lambda data: msgspec.json.decode(data, type=Result)})
     if len({case.key for case in result.cases}) < len(result.cases):
         raise UsageError(f"{path}: expected every case once, found one twice")
     grid = [len(set(names)) for names in zip(*(case.key for case in result.cases), strict=True)]

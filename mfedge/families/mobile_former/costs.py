@@ -47,7 +47,8 @@ def parts(spec: MobileFormerSpec, height: int, width: int, num_classes: int) -> 
             if has_tokens:
                 _former_to_mobile(tally, spec, block.out, H * W)
         channels = block.out
-        yield tally.row(f"blocks.{i}", block.__struct_config__.tag, before, (channels, H, W))  # type: ignore[arg-type]
+        kind = str(block.__struct_config__.tag)
+        yield tally.row(f"blocks.{i}", kind, before, (channels, H, W))
     if has_tokens:
         tally = Tally()
         _mobile_to_former(tally, spec, channels, H * W)

@@ -29,7 +29,7 @@ def append(
     op_type = kind.row.name
     outputs = to.op_multi_out(op_type, inputs, Config(*config)._asdict(), num_outputs=len(shapes), domain=DOMAIN)
     index = len(to.nodes)
-    outputs[0].producer().name = f"{scope}/{op_type}_{index}"  # type: ignore[union-attr]
+    outputs[0].producer().name = f"{scope}/{op_type}_{index}"  # type: ignore[union-attr]  # of a node
     for i, (output, shape) in enumerate(zip(outputs, shapes, strict=True)):
         output.name = f"v{index}" if len(shapes) == 1 else f"v{index}_{i}"
         output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)

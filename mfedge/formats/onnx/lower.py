@@ -160,7 +160,7 @@ class OnnxLowering(Lowering[ir.Value]):
 
     def shape(self, index: int) -> tuple[Any, ...]:
         """The traced shape of the current node's tensor argument `index`."""
-        return tuple(self.node.args[index].meta["val"].shape)  # type: ignore[union-attr]
+        return tuple(self.node.args[index].meta["val"].shape)  # type: ignore[union-attr]  # are nodes
 
 
 @RULES(aten.conv2d.default)
@@ -291,7 +291,7 @@ def split(g: OnnxLowering, x: ir.Value, sizes: list[int], dim: int = 0) -> list[
     )
     for i, part in enumerate(parts):
         part.name = f"v{len(g.tape.nodes)}_{i}"
-        part.producer().name = f"{g.scope}/Split_{len(g.tape.nodes)}"  # type: ignore[union-attr]
+        part.producer().name = f"{g.scope}/Split_{len(g.tape.nodes)}"  # type: ignore[union-attr]  # of a node
     return list(parts)
 
 
@@ -368,7 +368,7 @@ def store_half(model: ir.Model, min_elements: int) -> None:
             const_value=ir.tensor(array.astype(np.float16), name=f"{name}_half"),
         )
         del graph.initializers[name]
-        graph.initializers[half.name] = half  # type: ignore[index]
+        graph.initializers[half.name] = half  # type: ignore[index]  # has a name
         cast = ir.node("Cast", [half], attributes={"to": int(ir.DataType.FLOAT)}, name=f"{name}/Cast")
         value.replace_all_uses_with(cast.outputs[0])
         value.name = f"{name}_was"

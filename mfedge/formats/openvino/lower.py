@@ -140,7 +140,7 @@ class OpenvinoLowering(Lowering[Value]):
 
     def shape(self, index: int) -> tuple[Any, ...]:
         """The traced shape of the current node's tensor argument `index`."""
-        return tuple(self.node.args[index].meta["val"].shape)  # type: ignore[union-attr]
+        return tuple(self.node.args[index].meta["val"].shape)  # type: ignore[union-attr]  # are nodes
 
 
 @RULES(aten.conv2d.default)

@@ -193,7 +193,7 @@ class TfliteLowering(Lowering[Tensor]):
         return self.op(activation, x, shape=x.shape)
 
     def rank(self, index: int) -> int:
-        return len(self.node.args[index].meta["val"].shape)  # type: ignore[union-attr]
+        return len(self.node.args[index].meta["val"].shape)  # type: ignore[union-attr]  # are nodes
 
 
 class Parameter:

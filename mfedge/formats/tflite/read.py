@@ -22,7 +22,7 @@ def graph(path: Path, size: Size) -> Graph:
     """Raises MissingRuntimeError without ai-edge-litert, or the native kernels of a file of theirs; ArtifactError for
     what it cannot load."""
     try:
-        import ai_edge_litert.interpreter  # noqa: F401
+        import ai_edge_litert.interpreter  # noqa: F401 - whether it is there
     except ImportError:
         raise MissingRuntimeError(f"{path}: reading it needs ai-edge-litert, which is not installed") from None
     with foreign.opening(label("litert"), path):
